@@ -13,9 +13,10 @@
 //! | [`commands`] | one file per verb: options in, calls down, report out | all that follow |
 //! | [`operation`] | carries a plan out: the order of steps (`run`), their effects (`live`), rollback, resuming, what is announced | all that follow |
 //! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, registry, pg, system, cli, verb, error |
-//! | [`observe`] | finds out what is true now, of the cluster and for each operation | all that follow |
-//! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | context, plan, assess, facts, registry, config, pg, system, secret, verb, error |
-//! | [`context`] | what every command needs: options, configuration, streams, the state directory | ui, output, journal, facts, registry, config, pg, system, cli, verb, error |
+//! | [`observe`] | finds out what is true now, of the cluster and for each operation | far_end, context, site, ui, output, journal, plan, assess, facts, registry, config, pg, system, units, secret, verb, error |
+//! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | site, plan, assess, facts, registry, config, pg, system, secret, verb, error |
+//! | [`context`] | what every command needs: this node, the options as typed, streams, the state directory | site, ui, output, journal, facts, registry, config, pg, system, cli, verb, error |
+//! | [`site`] | this node as a command finds it: what was asked for, configuration, environment, deadlines, connections | facts, config, pg, system, verb, error |
 //! | [`ui`] | standard error and the terminal | output, assess, units, secret, error |
 //! | [`output`] | tables, JSON, CSV, plans and errors as text | plan, assess, facts, registry, config, pg, units, error |
 //! | [`journal`] | the intent of an operation, on disk before every effect | plan, system, verb, error |
@@ -62,6 +63,7 @@ pub mod pg;
 pub mod plan;
 pub mod registry;
 pub mod secret;
+pub mod site;
 pub mod start;
 pub mod system;
 pub mod ui;

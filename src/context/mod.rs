@@ -1,58 +1,45 @@
-//! What every command needs, built once in `main` and handed down.
+//! What every command needs, built once in `main` and handed down: this node ([`Site`]) with the options as they were typed, the streams
+//! and the look of the answer.
 
-use std::cell::{OnceCell, RefCell};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::path::Path;
+use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
 use crate::cli::{Global, Noun};
-use crate::config::value::CleartextPasswords;
-use crate::config::{self, Config, NamedBy, locate};
 use crate::context::state_directory::State;
-use crate::error::{Error, Exit, Issue, Result};
-use crate::facts::directory::running_postmaster;
+use crate::error::{Issue, Result};
 use crate::output::{Report, Style};
-use crate::pg::client::Session;
-use crate::pg::connect::{ConnectOptions, connect};
-use crate::pg::conninfo::Conninfo;
-use crate::pg::failure::ConnectError;
-use crate::pg::installation::Installation;
+pub use crate::site::not_connected;
+use crate::site::{Messages, Options, Site};
 use crate::system::environment::Environment;
 use crate::ui::{Level, Ui};
 use crate::verb::Verb;
 
-/// Seconds within which one server must have answered everything that a command asks it.
-const NODE_DEADLINE: Duration = Duration::from_secs(10);
-
 /// How a command is carried out. In a value, because what resumes operations stands below the commands.
 pub type Dispatch = for<'a> fn(&'a Context, &'a Noun) -> LocalBoxFuture<'a, Result<Report>>;
 
-/// What every command needs.
+/// What every command needs. It is a [`Site`] for everything that only has to find something out.
 #[derive(Debug)]
 pub struct Context {
+    /// This node.
+    pub site: Site,
     /// The options of every command.
     pub global: Global,
     /// The words that the program was called with, passwords taken out.
     pub command_line: Vec<String>,
-    /// The command.
-    pub verb: Verb,
-    /// The environment.
-    pub environment: Environment,
     /// The streams.
-    pub ui: Ui,
+    pub ui: Rc<Ui>,
     /// How the answer looks.
     pub style: Style,
     /// Carries a command line out, for an operation that begins anew.
     pub dispatch: Dispatch,
-    config: OnceCell<Option<Config>>,
     /// The cluster of this node, where a server has reported it.
     pub(crate) cluster: RefCell<Option<String>>,
     /// The state directory, once it was looked for.
     pub(crate) state: RefCell<Option<State>>,
-    warnings: RefCell<Vec<Issue>>,
-    /// An unfinished operation that this command takes the place of.
-    superseded: RefCell<Option<String>>,
 }
 
 impl Context {
@@ -66,294 +53,72 @@ impl Context {
         style: Style,
         dispatch: Dispatch,
     ) -> Self {
+        let ui = Rc::new(ui);
+        let options = options(&global, verb == Verb::FarEnd);
         Self {
+            site: Site::new(options, verb, environment, Rc::<Ui>::clone(&ui)),
             global,
             command_line,
-            verb,
-            environment,
             ui,
             style,
             dispatch,
-            config: OnceCell::new(),
             cluster: RefCell::default(),
             state: RefCell::default(),
-            warnings: RefCell::default(),
-            superseded: RefCell::default(),
         }
-    }
-
-    /// Notes that an unfinished operation does not stand in the way of this command.
-    pub fn supersede(&self, operation_id: &str) {
-        self.superseded.replace(Some(operation_id.to_string()));
-    }
-
-    /// Says whether this command takes the place of an operation.
-    pub fn supersedes(&self, operation_id: &str) -> bool {
-        self.superseded.borrow().as_deref() == Some(operation_id)
-    }
-
-    /// Returns the configuration.
-    ///
-    /// # Errors
-    /// Exit code 1 if there is none, or something is wrong with it.
-    pub fn config(&self) -> Result<&Config> {
-        match self.config_if_any()? {
-            Some(config) => Ok(config),
-            None => Err(locate::Places::of_process().not_found().into()),
-        }
-    }
-
-    /// Returns the configuration, or None if there is no file and none was named.
-    ///
-    /// # Errors
-    /// Exit code 1 if something is wrong with the file.
-    pub fn config_if_any(&self) -> Result<Option<&Config>> {
-        if let Some(config) = self.config.get() {
-            return Ok(config.as_ref());
-        }
-        let loaded = match self.read_config()? {
-            Some(outcome) => {
-                let (config, warnings) = outcome.accept()?;
-                self.environment.say(|said| {
-                    said.conninfos.push(config.conninfo.clone());
-                    said.passfile.clone_from(&config.passfile);
-                    said.cleartext_passwords = config.cleartext_passwords == CleartextPasswords::Allow;
-                });
-                if self.global.log_to_file
-                    && let Some(path) = &config.log_file
-                {
-                    self.ui.log_to(path).map_err(|error| {
-                        Error::from_cause(Exit::Failed, "could not write the log", &error)
-                    })?;
-                }
-                for warning in &warnings {
-                    let issue = warning.issue();
-                    self.ui.issue(&issue);
-                    self.warnings.borrow_mut().push(issue);
-                }
-                Some(config)
-            }
-            None => None,
-        };
-        Ok(self.config.get_or_init(|| loaded).as_ref())
-    }
-
-    /// Reads the configuration file without judging it; None if there is none and none was named.
-    ///
-    /// # Errors
-    /// Exit code 1 if the file cannot be read at all.
-    pub fn read_config(&self) -> Result<Option<config::Outcome>> {
-        let places = locate::Places::of_process();
-        let Some((path, named)) =
-            locate::find(self.global.config_file.as_deref(), &self.environment, &places)?
-        else {
-            return Ok(None);
-        };
-        let absolute = |path: &Path| places.working_directory.join(path).display().to_string();
-        let mut options = Vec::new();
-        for (name, given) in [("data_directory", &self.global.pgdata), ("pg_bindir", &self.global.pg_bindir)]
-        {
-            if let Some(path) = given {
-                options.push((name, absolute(path)));
-            }
-        }
-        // The command that opened this end has the name of the file from the metadata.
-        let named = if self.verb == Verb::FarEnd { NamedBy::Row { owner: None } } else { named };
-        Ok(Some(config::read(&path, named, &options, check_conninfo)?))
-    }
-
-    /// Returns where the configuration files of the local server are, if not in its data directory.
-    pub fn config_directory(&self, config: &Config) -> Option<PathBuf> {
-        config.config_directory.clone().or_else(|| self.installation_if_any(config).config_directory())
-    }
-
-    /// Returns the PostgreSQL installation of the local data directory.
-    ///
-    /// # Errors
-    /// Fails where its PG_VERSION cannot be read.
-    pub fn installation<'a>(&'a self, config: &'a Config) -> std::io::Result<Installation<'a>> {
-        Installation::read(&config.data_directory, config.pg_bindir.as_deref(), &self.environment)
-    }
-
-    /// Does the same where the data directory need not be there: then its major version is empty.
-    pub fn installation_if_any<'a>(&'a self, config: &'a Config) -> Installation<'a> {
-        self.installation(config).unwrap_or_else(|_| self.installation_of(config, ""))
-    }
-
-    /// Returns the PostgreSQL installation of a major version for the local data directory.
-    pub fn installation_of<'a>(&'a self, config: &'a Config, major: impl ToString) -> Installation<'a> {
-        Installation::of_major(major, &config.data_directory, config.pg_bindir.as_deref(), &self.environment)
-    }
-
-    /// Returns the time within which one server must have answered everything.
-    pub fn node_deadline(&self) -> Duration {
-        match self.global.timeout {
-            Some(seconds) => Duration::from_secs(u64::from(seconds.max(1))),
-            None => NODE_DEADLINE,
-        }
-    }
-
-    /// Returns the connection that `-h`, `-p`, `-U` and `-d` describe; None if none of them was given.
-    ///
-    /// # Errors
-    /// Exit code 1 if `-d` holds a connection string that cannot be parsed.
-    pub fn given_conninfo(&self) -> Result<Option<Conninfo>> {
-        let global = &self.global;
-        let mut conninfo = match &global.dbname {
-            Some(text) => Conninfo::from_dbname(text).map_err(|error| {
-                Error::failed("invalid connection string in --dbname")
-                    .detail(crate::error::sentence(&error.to_string()))
-            })?,
-            None => Conninfo::default(),
-        };
-        for (keyword, value) in [("host", &global.host), ("port", &global.port), ("user", &global.username)] {
-            if let Some(value) = value {
-                conninfo.set(keyword, value);
-            }
-        }
-        if conninfo.is_empty() {
-            return Ok(None);
-        }
-        self.own(&conninfo);
-        Ok(Some(conninfo))
-    }
-
-    /// Returns the server that `-h`, `-p`, `-U` and `-d` name; None if none of them was given. Role and database are those of conninfo in
-    /// the configuration, if there is one, where the command line does not say.
-    ///
-    /// # Errors
-    /// Those of [`Self::given_conninfo`] and of the configuration.
-    pub fn named_server(&self) -> Result<Option<Conninfo>> {
-        let Some(given) = self.given_conninfo()? else { return Ok(None) };
-        match self.config_if_any()? {
-            Some(_) => Ok(Some(self.with_own_role(given)?)),
-            None => Ok(Some(given)),
-        }
-    }
-
-    /// Adds role and database of the local node's conninfo to a connection string that names a server without them, as repmgr does.
-    ///
-    /// # Errors
-    /// Exit code 1 without a configuration.
-    pub fn with_own_role(&self, given: Conninfo) -> Result<Conninfo> {
-        let named = with_role_of(given, &self.local_conninfo()?);
-        self.own(&named);
-        Ok(named)
-    }
-
-    /// Notes a connection string that the user has given to this command.
-    pub fn own(&self, conninfo: &Conninfo) {
-        let text = conninfo.to_string();
-        self.environment.say(|said| {
-            if !said.conninfos.contains(&text) {
-                said.conninfos.push(text);
-            }
-        });
-    }
-
-    /// Returns the conninfo of the local node.
-    ///
-    /// # Errors
-    /// Exit code 1 without a configuration.
-    pub fn local_conninfo(&self) -> Result<Conninfo> {
-        let config = self.config()?;
-        Conninfo::parse(&config.conninfo).map_err(|error| {
-            Error::failed("invalid conninfo in the configuration")
-                .detail(crate::error::sentence(&error.to_string()))
-        })
-    }
-
-    /// Connects to a server.
-    ///
-    /// # Errors
-    /// Why it did not work.
-    pub async fn connect(&self, conninfo: &Conninfo) -> std::result::Result<Session, ConnectError> {
-        let options = ConnectOptions { deadline: self.node_deadline(), ..ConnectOptions::default() };
-        connect(conninfo, &self.environment, &options).await
-    }
-
-    /// Connects to the local server.
-    ///
-    /// # Errors
-    /// Exit code 6, with what the server or the network said.
-    pub async fn connect_local(&self) -> Result<Session> {
-        let conninfo = self.local_conninfo()?;
-        let config = self.config()?;
-        self.connect(&conninfo).await.map_err(|error| {
-            let error = not_connected(&format!("node \"{}\"", config.node_name), error);
-            let data = &config.data_directory;
-            if data.join("PG_VERSION").exists() && running_postmaster(data).is_none() {
-                error.hint(format!(
-                    "No server runs on \"{}\"; \"pgbaton node start\" starts it.",
-                    data.display()
-                ))
-            } else {
-                error
-            }
-        })
-    }
-
-    /// Returns the warnings about the configuration, which were reported at once, for the answer.
-    pub fn take_warnings(&self) -> Vec<Issue> {
-        self.warnings.take()
-    }
-
-    /// Writes a message of level DEBUG.
-    pub fn debug(&self, text: &str) {
-        self.ui.say(Level::Debug, text);
     }
 }
 
-/// Turns a failed connection into the error of a command that needed it.
-pub fn not_connected(whom: &str, error: ConnectError) -> Error {
-    let mut out = Error::new(Exit::Connection, format!("could not connect to {whom}"))
-        .detail(crate::error::sentence(&error.primary));
-    if let Some(detail) = error.detail {
-        out = out.detail(detail);
-    }
-    match error.hint {
-        Some(hint) => out.hint(hint),
-        None => out,
+impl Deref for Context {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
     }
 }
 
-/// Adds role and database of one connection string to another one that has none, unless a service may name them.
-fn with_role_of(mut given: Conninfo, own: &Conninfo) -> Conninfo {
-    if given.get("service").is_none() {
-        for keyword in ["user", "dbname"] {
-            if let Some(value) = own.get(keyword).filter(|_| given.get(keyword).is_none()) {
-                given.set(keyword, value);
-            }
-        }
+/// Returns what the options ask of this node. The command that opens a far end has the name of its file from the metadata.
+fn options(global: &Global, is_far_end: bool) -> Options {
+    Options {
+        config_file: global.config_file.clone(),
+        is_file_of_metadata: is_far_end,
+        pgdata: global.pgdata.clone(),
+        pg_bindir: global.pg_bindir.clone(),
+        host: global.host.clone(),
+        port: global.port.clone(),
+        username: global.username.clone(),
+        dbname: global.dbname.clone(),
+        superuser: global.superuser.clone(),
+        node_id: global.node_id,
+        node_name: global.node_name.clone(),
+        force: global.force,
+        accept_data_loss: global.accept_data_loss,
+        yes: global.yes,
+        dry_run: global.dry_run,
+        log_to_file: global.log_to_file,
+        timeout: global.timeout,
     }
-    given
 }
 
-/// Says what is wrong with a connection string, without repeating a password.
-fn check_conninfo(text: &str) -> std::result::Result<(), String> {
-    let conninfo = Conninfo::parse(text).map_err(|error| error.to_string())?;
-    match conninfo.unknown_keywords().first() {
-        Some((keyword, Some(nearest))) => {
-            Err(format!("unrecognized connection option \"{keyword}\"; did you mean \"{nearest}\"?"))
-        }
-        // An option of a newer libpq is left alone: the PostgreSQL tools will judge it.
-        _ => Ok(()),
+impl Messages for Ui {
+    fn debug(&self, primary: &str) {
+        self.say(Level::Debug, primary);
+    }
+
+    fn notice(&self, primary: &str, detail: Option<&str>, hint: Option<&str>) {
+        self.message(Level::Notice, primary, detail, hint);
+    }
+
+    fn warning(&self, primary: &str, detail: Option<&str>, hint: Option<&str>) {
+        self.message(Level::Warning, primary, detail, hint);
+    }
+
+    fn issue(&self, issue: &Issue) {
+        Self::issue(self, issue);
+    }
+
+    fn log_to(&self, path: &Path) -> anyhow::Result<()> {
+        Self::log_to(self, path)
     }
 }
 
 pub mod state_directory;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_is_named_by_its_host_is_asked_as_the_role_of_conninfo() {
-        let own = Conninfo::parse("host=h1 port=5433 user=repmgr dbname=meta password=secret").unwrap();
-        let named = |text: &str| with_role_of(Conninfo::parse(text).unwrap(), &own).to_string();
-        assert_eq!(named("host=h2"), "host=h2 user=repmgr dbname=meta");
-        assert_eq!(named("host=h2 user=other"), "host=h2 user=other dbname=meta");
-        assert_eq!(named("dbname=x"), "dbname=x user=repmgr");
-        assert_eq!(named("service=s"), "service=s");
-    }
-}

@@ -9,7 +9,6 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::assess::checks::{HostFacts, HostQuestion};
-use crate::context::Context;
 use crate::error::{Error, Exit, Hopeless};
 use crate::facts::matrix::Tried;
 use crate::far_end::channel::Channel;
@@ -20,6 +19,7 @@ use crate::pg::endpoint::Upstream;
 use crate::plan::far_end::Standing;
 use crate::plan::{Check, FarEnd, OnResume, Probe, Step};
 use crate::secret::Secrets;
+use crate::site::Site;
 use crate::system::environment::Environment;
 use crate::system::process::Surroundings;
 
@@ -82,17 +82,13 @@ impl Remote {
     ///
     /// # Errors
     /// Output that is not a response of this protocol.
-    pub async fn open(
-        context: &Context,
-        far_end: &FarEnd,
-        within: Duration,
-    ) -> Result<(Self, Hello), Trouble> {
-        let (channel, hello) = open_channel(&context.environment, far_end, within).await?;
+    pub async fn open(site: &Site, far_end: &FarEnd, within: Duration) -> Result<(Self, Hello), Trouble> {
+        let (channel, hello) = open_channel(&site.environment, far_end, within).await?;
         let remote = Self {
             far_end: far_end.clone(),
             channel: RefCell::new(Rc::new(channel)),
-            environment: context.environment.clone(),
-            command: context.verb.to_string(),
+            environment: site.environment.clone(),
+            command: site.verb.to_string(),
             reopened: Cell::new(false),
             armed: RefCell::default(),
             confirmed: Cell::new(false),
@@ -476,12 +472,8 @@ pub(crate) fn named(known: &Secrets, names: Vec<&str>) -> Secrets {
 ///
 /// # Errors
 /// Exit code 12 if the host cannot be reached, 1 if something else answers there, 30 if a far end could not be ended or the lock is taken.
-pub async fn secured(
-    context: &Context,
-    far_end: &FarEnd,
-    within: Duration,
-) -> Result<(Remote, Secured), Error> {
-    let remote = second_channel(context, far_end, within).await?;
+pub async fn secured(site: &Site, far_end: &FarEnd, within: Duration) -> Result<(Remote, Secured), Error> {
+    let remote = second_channel(site, far_end, within).await?;
     let secured = remote.secure(false).await?;
     Ok((remote, secured))
 }
@@ -490,9 +482,9 @@ pub async fn secured(
 ///
 /// # Errors
 /// Exit code 12 if the host cannot be reached, 1 if it is another one than it should be.
-pub async fn second_channel(context: &Context, far_end: &FarEnd, within: Duration) -> Result<Remote, Error> {
+pub async fn second_channel(site: &Site, far_end: &FarEnd, within: Duration) -> Result<Remote, Error> {
     let (remote, hello) =
-        Remote::open(context, far_end, within).await.map_err(|trouble| trouble.error(far_end))?;
+        Remote::open(site, far_end, within).await.map_err(|trouble| trouble.error(far_end))?;
     fit(far_end, Hello { locked_by: None, unfinished: None, ..hello })?;
     Ok(remote)
 }

@@ -11,12 +11,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
 
 use crate::config;
-use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Postmaster, postmaster, postmaster_status};
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::pg::control_file::{self, ControlState};
 use crate::plan::far_end::Standing;
+use crate::site::Site;
 use crate::system::{files, inspect, kill};
 
 /// The word that makes pgbaton a far end, its first one.
@@ -40,9 +40,9 @@ const LOOK: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// Exit code 30 if one of them has not ended.
-pub(crate) async fn end_other_far_ends(context: &Context, state_directory: &Path) -> Result<()> {
-    for pid in other_far_ends(context, state_directory)? {
-        let is_meant = || is_far_end_here(context, state_directory, pid);
+pub(crate) async fn end_other_far_ends(site: &Site, state_directory: &Path) -> Result<()> {
+    for pid in other_far_ends(site, state_directory)? {
+        let is_meant = || is_far_end_here(site, state_directory, pid);
         kill::end(pid, is_meant, ENDS).await.map_err(|error| {
             Error::new(Exit::Busy, "another pgbaton process on this host could not be terminated")
                 .detail(sentence(&format!("{error:#}")))
@@ -53,16 +53,16 @@ pub(crate) async fn end_other_far_ends(context: &Context, state_directory: &Path
 }
 
 /// Returns the processes that serve this node for another coordinator.
-pub(crate) fn other_far_ends(context: &Context, state_directory: &Path) -> Result<Vec<i32>> {
-    context.config()?;
+pub(crate) fn other_far_ends(site: &Site, state_directory: &Path) -> Result<Vec<i32>> {
+    site.config()?;
     let own = std::process::id().cast_signed();
     let mut found = inspect::processes_with_argument(FAR_END);
-    found.retain(|pid| *pid != own && is_far_end_here(context, state_directory, *pid));
+    found.retain(|pid| *pid != own && is_far_end_here(site, state_directory, *pid));
     Ok(found)
 }
 
 /// Says whether a process is a far end of this node: by the configuration file of its command line, or by the lock file that it has open.
-fn is_far_end_here(context: &Context, state_directory: &Path, pid: i32) -> bool {
+fn is_far_end_here(site: &Site, state_directory: &Path, pid: i32) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
     let Ok(line) = files::bytes(process.join("cmdline")) else { return false };
     let words: Vec<String> =
@@ -70,7 +70,7 @@ fn is_far_end_here(context: &Context, state_directory: &Path, pid: i32) -> bool 
     if words.get(1).is_none_or(|word| word != FAR_END) {
         return false;
     }
-    let Ok(config) = context.config() else { return false };
+    let Ok(config) = site.config() else { return false };
     let given = words.iter().position(|word| word == "-f").and_then(|at| words.get(at + 1));
     let is_ours = match given {
         Some(file) => {
@@ -79,7 +79,7 @@ fn is_far_end_here(context: &Context, state_directory: &Path, pid: i32) -> bool 
             is_same(&file, config.file()) || serves(&file, &config.data_directory)
         }
         // It looks for one as this process has done.
-        None => context.global.config_file.is_none(),
+        None => site.options.config_file.is_none(),
     };
     is_ours || has_open(&process, &state_directory.join("lock"))
 }

@@ -22,6 +22,7 @@ use crate::observe::unfinished;
 use crate::plan::far_end::Reached;
 use crate::plan::parts::following::upstream;
 use crate::registry::NodeType;
+use crate::site::Site;
 
 /// What a host needs to answer after the time that it was given, and an answer to come here.
 const ON_ITS_WAY: Duration = Duration::from_millis(300);
@@ -37,9 +38,9 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     /// Divides the time: --timeout is for all of it, without it each part has the time of a node.
-    pub(crate) fn new(context: &Context) -> Self {
-        let deadline = context.node_deadline();
-        match context.global.timeout {
+    pub(crate) fn new(site: &Site) -> Self {
+        let deadline = site.node_deadline();
+        match site.options.timeout {
             // A server that is frozen takes all the time that it is given. What is left is for the hosts.
             Some(_) => {
                 Self { servers: deadline / 2, overall: Some(Instant::now() + deadline), hosts: deadline }

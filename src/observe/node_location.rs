@@ -10,7 +10,6 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use crate::config::{self, Config, ConfigError, NamedBy};
-use crate::context::Context;
 use crate::error::{Error, Result, sentence};
 use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::{postmaster, running_postmaster};
@@ -24,8 +23,8 @@ use crate::pg::control_file;
 use crate::plan::FarEnd;
 use crate::plan::far_end::Reached;
 use crate::registry::{self, NodeRow, NodeType};
+use crate::site::Site;
 use crate::system::{environment, inspect};
-use crate::ui::Level;
 
 /// How long the name of a host may take to be resolved.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -62,13 +61,13 @@ impl Third {
 ///
 /// # Errors
 /// Exit code 1 if nothing says which host it is, or if `ssh_options` cannot be read.
-pub async fn far_end(context: &Context, known: &Whereabouts<'_>) -> Result<FarEnd> {
+pub async fn far_end(site: &Site, known: &Whereabouts<'_>) -> Result<FarEnd> {
     let row = known.row;
     let named = |reached| FarEnd { node_id: row.node_id, node_name: row.node_name.clone(), reached };
     let own =
         environment::own_program().map_or_else(|| "pgbaton".to_string(), |path| path.display().to_string());
     let config_file = row.config_file.clone();
-    if let Err(error) = own_config(context, row) {
+    if let Err(error) = own_config(site, row) {
         let error = Error::from(error);
         let message =
             format!("the configuration file of node \"{}\" on this host is not used", row.node_name);
@@ -77,12 +76,12 @@ pub async fn far_end(context: &Context, known: &Whereabouts<'_>) -> Result<FarEn
             .flatten()
             .collect::<Vec<_>>()
             .join(" ");
-        context.ui.message(Level::Warning, &message, Some(&why), error.hint.as_deref());
+        site.messages.warning(&message, Some(&why), error.hint.as_deref());
     }
-    if data_directory_here(context, known).await.is_some() {
+    if data_directory_here(site, known).await.is_some() {
         return Ok(named(Reached::Local { program: own, config_file }));
     }
-    let config = context.config()?;
+    let config = site.config()?;
     let destination = match known.ssh_host {
         Some(host) => host.to_string(),
         None => host_of(&row.conninfo).ok_or_else(|| no_host(row))?,
@@ -108,19 +107,19 @@ pub async fn far_end(context: &Context, known: &Whereabouts<'_>) -> Result<FarEn
 ///
 /// # Errors
 /// Exit code 1 without a configuration.
-pub fn means_local(context: &Context) -> Result<bool> {
-    let (global, config) = (&context.global, context.config()?);
-    Ok(global.node_id.is_none_or(|id| id == config.node_id)
-        && global.node_name.as_ref().is_none_or(|name| *name == config.node_name))
+pub fn means_local(site: &Site) -> Result<bool> {
+    let (options, config) = (&site.options, site.config()?);
+    Ok(options.node_id.is_none_or(|id| id == config.node_id)
+        && options.node_name.as_ref().is_none_or(|name| *name == config.node_name))
 }
 
 /// Reads how the hosts of the nodes are called for ssh, where that is recorded and a node responds.
-pub async fn ssh_hosts(context: &Context, found: &discovery::Found) -> BTreeMap<i32, String> {
+pub async fn ssh_hosts(site: &Site, found: &discovery::Found) -> BTreeMap<i32, String> {
     let read = async {
         // A witness has a copy of the nodes, and of nothing else.
         let reported = |node: &&NodeFacts| node.facts().is_some() && node.row.node_type != NodeType::Witness;
         let answering = found.facts.nodes.iter().find(reported)?;
-        let session = context.connect(&Conninfo::parse(&answering.row.conninfo).ok()?).await.ok()?;
+        let session = site.connect(&Conninfo::parse(&answering.row.conninfo).ok()?).await.ok()?;
         registry::node::ssh_hosts(&session).await.ok()
     };
     read.await.unwrap_or_default()
@@ -138,8 +137,8 @@ fn is_destination(name: &str) -> bool {
 ///
 /// # Errors
 /// Why it does not respond; [`checks`](crate::far_end::checks::checks) says what it means.
-pub async fn greet(context: &Context, far_end: &FarEnd) -> std::result::Result<Hello, Trouble> {
-    Remote::open(context, far_end, OPEN).await.map(|(_, hello)| hello)
+pub async fn greet(site: &Site, far_end: &FarEnd) -> std::result::Result<Hello, Trouble> {
+    Remote::open(site, far_end, OPEN).await.map(|(_, hello)| hello)
 }
 
 /// Returns the first host that a conninfo names and that is no socket directory.
@@ -162,8 +161,8 @@ fn no_host(row: &NodeRow) -> Error {
 
 /// Returns the data directory of a node, if it is proven that it is on this host and within this user's reach. Only a proof counts: what is
 /// done by mistake to a copy of its data directory is done to the wrong server.
-pub async fn data_directory_here(context: &Context, known: &Whereabouts<'_>) -> Option<PathBuf> {
-    let config = own_config(context, known.row).ok()??;
+pub async fn data_directory_here(site: &Site, known: &Whereabouts<'_>) -> Option<PathBuf> {
+    let config = own_config(site, known.row).ok()??;
     lies_here(known, &config.data_directory).await.then_some(config.data_directory)
 }
 
@@ -194,12 +193,12 @@ fn runs_on_this_host(data: &Path) -> bool {
 /// Reads the configuration file of a node, if there is one on this host that is about this node.
 ///
 /// The name of the file is data: a role that may write the row must not be able to choose a file that it may write, too.
-fn own_config(context: &Context, row: &NodeRow) -> std::result::Result<Option<Config>, ConfigError> {
+fn own_config(site: &Site, row: &NodeRow) -> std::result::Result<Option<Config>, ConfigError> {
     let path = Path::new(&row.config_file);
     if !path.is_absolute() || !path.exists() {
         return Ok(None);
     }
-    let local = context.config_if_any().ok().flatten();
+    let local = site.config_if_any().ok().flatten();
     let owner = local.and_then(|config| inspect::owner_id(&config.data_directory));
     let config = config::read(path, NamedBy::Row { owner }, &[], |_| Ok(()))?.config;
     Ok(config.filter(|config| (config.node_id, &config.node_name) == (row.node_id, &row.node_name)))

@@ -1,13 +1,13 @@
 //! The local node as its configuration has it, and the secrets of the nodes that are known.
 
 use crate::config::Config;
-use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Endpoint;
 use crate::registry::{NodeRow, NodeType, node};
 use crate::secret::{Secret, Secrets};
+use crate::site::Site;
 
 /// Returns the row that the configuration describes.
 pub fn own_row(config: &Config, node_type: NodeType, upstream: Option<i32>, slot: Option<String>) -> NodeRow {
@@ -63,9 +63,9 @@ pub fn secrets_of(cluster: &ClusterFacts) -> Secrets {
 }
 
 /// Returns the node that is meant: the one named on the command line, else the local one.
-pub fn target<'a>(context: &Context, facts: &'a ClusterFacts) -> Result<&'a NodeFacts> {
-    let global = &context.global;
-    let (found, what) = match (global.node_id, &global.node_name) {
+pub fn target<'a>(site: &Site, facts: &'a ClusterFacts) -> Result<&'a NodeFacts> {
+    let options = &site.options;
+    let (found, what) = match (options.node_id, &options.node_name) {
         (Some(id), None) => (facts.node(id), format!("node {id}")),
         (None, Some(name)) => {
             (facts.nodes.iter().find(|node| node.row.node_name == *name), format!("node \"{name}\""))
@@ -75,7 +75,7 @@ pub fn target<'a>(context: &Context, facts: &'a ClusterFacts) -> Result<&'a Node
             format!("node {id} with the name \"{name}\""),
         ),
         (None, None) => {
-            let config = context.config()?;
+            let config = site.config()?;
             (facts.node(config.node_id), format!("node \"{}\" (ID {})", config.node_name, config.node_id))
         }
     };

@@ -1,15 +1,15 @@
 //! Does conninfo of the configuration lead to the server of this node's data directory? A port or a path of another node is soon copied.
 
-use crate::context::Context;
 use crate::facts::directory::postmaster;
 use crate::facts::host::other_owner;
 use crate::observe::node_location;
 use crate::pg::client::Session;
 use crate::pg::control_file;
+use crate::site::Site;
 
 /// Returns how a server shows that it is not the local one, as whole sentences; None where nothing shows it.
-pub(crate) async fn is_elsewhere(context: &Context, session: &Session) -> Option<String> {
-    let data = &context.config().ok()?.data_directory;
+pub(crate) async fn is_elsewhere(site: &Site, session: &Session) -> Option<String> {
+    let data = &site.config().ok()?.data_directory;
     let shown = data.display();
     // Another user may not see what runs there.
     if other_owner(data).is_some() {

@@ -10,9 +10,7 @@ use ipnet::IpNet;
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use crate::cli;
 use crate::config::Config;
-use crate::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, look_past_mark, running_postmaster};
 use crate::facts::prepare::{self, Names, SetUp};
@@ -28,7 +26,8 @@ use crate::pg::resolve::{Host, resolve};
 use crate::pg::tls::SslMode;
 use crate::plan::prepare::{Facts, FileNow, Node, Places, Wanted, Work, included_directory};
 use crate::registry::{NodeRow, NodeType, node};
-use crate::secret::Secrets;
+use crate::secret::{Secret, Secrets};
+use crate::site::{Site, not_connected};
 use crate::system::{files, inspect};
 
 /// How long a host name may take to be looked up.
@@ -48,19 +47,42 @@ struct Entered {
     conninfo: Conninfo,
 }
 
-/// Looks at everything. `apply` asks for a password that is missing.
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Request {
+    /// The requirements are printed for another administrator.
+    pub(crate) print: bool,
+    /// Nodes that are not registered yet, as HOST or HOST:PORT.
+    pub(crate) nodes: Vec<String>,
+    /// Networks that nodes connect from, as address and number of bits.
+    pub(crate) networks: Vec<String>,
+    /// The method of the lines in `pg_hba.conf`.
+    pub(crate) auth_method: String,
+    /// A password that is missing is made up.
+    pub(crate) generate_password: bool,
+    /// The roles need no password.
+    pub(crate) no_password: bool,
+    /// A value of `archive_command`.
+    pub(crate) archive_command: Option<String>,
+}
+
+/// Looks at everything. `apply` asks for a password that is missing, by `ask`, which returns None where nobody can answer.
 ///
 /// # Errors
 /// Exit code 6 without a connection, 1 for what was asked for wrongly.
-pub(crate) async fn look(context: &Context, args: &cli::node::Prepare, apply: bool) -> Result<Seen> {
-    let config = context.config()?;
-    let own = context.local_conninfo()?;
-    let resolved =
-        resolve(&own, &context.environment).map_err(|error| invalid(&error.primary, error.hint))?;
+pub(crate) async fn look(
+    site: &Site,
+    request: &Request,
+    apply: bool,
+    ask: &dyn Fn(&str) -> Option<Secret>,
+) -> Result<Seen> {
+    let config = site.config()?;
+    let own = site.local_conninfo()?;
+    let resolved = resolve(&own, &site.environment).map_err(|error| invalid(&error.primary, error.hint))?;
     let (role, database) = (resolved.user.clone(), resolved.dbname.clone());
     let replication_role = config.replication_user.clone().unwrap_or_else(|| role.clone());
     let names = Names { role: &role, replication_role: &replication_role, database: &database };
-    let entered = enter(context, config, apply || args.print).await?;
+    let entered = enter(site, config, apply || request.print).await?;
     let mut known = secrets(config, &own_row(config, NodeType::Primary, None, None));
     let mut places = Places {
         server: local_endpoint(config),
@@ -83,13 +105,13 @@ pub(crate) async fn look(context: &Context, args: &cli::node::Prepare, apply: bo
         let name = format!("database \"{database}\" of {name}");
         places.database = endpoint_to(&inside, name, "conninfo of the superuser in the database", &mut known);
         if let Some(there) = &mut now.database {
-            let session = context.connect(&inside).await.map_err(|error| not_connected(&whom, error))?;
+            let session = site.connect(&inside).await.map_err(|error| not_connected(&whom, error))?;
             there.denied = prepare::denied(&session, &role).await.map_err(broken)?;
             rows = registered(&session).await.map_err(broken)?;
         }
         set_up = Some(now);
     }
-    let nodes = nodes(context, config, args, &rows).await?;
+    let nodes = nodes(site, config, request, &rows).await?;
     let own_hosts = own_hosts(&resolved.targets, nodes.first());
     let mut wanted = Wanted {
         node_name: config.node_name.clone(),
@@ -98,32 +120,32 @@ pub(crate) async fn look(context: &Context, args: &cli::node::Prepare, apply: bo
         replication_role: replication_role.clone(),
         database: database.clone(),
         nodes,
-        networks: networks(args)?,
-        method: args.auth_method.clone(),
-        archive_command: args.archive_command.clone(),
+        networks: networks(request)?,
+        method: request.auth_method.clone(),
+        archive_command: request.archive_command.clone(),
         restore_command: config.restore_command.clone(),
         slots: config.use_replication_slots,
         passwords: BTreeMap::new(),
-        force: context.global.force,
+        force: site.options.force,
     };
-    if !args.auth_method.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        || args.auth_method == "reject"
+    if !request.auth_method.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        || request.auth_method == "reject"
     {
         return Err(Error::failed(format!(
             "invalid value \"{}\" for option \"--auth-method\"",
-            args.auth_method
+            request.auth_method
         ))
         .hint(
             "It must be an authentication method of pg_hba.conf other than reject, such as scram-sha-256.",
         ));
     }
-    let facts = facts(context, config, set_up, &rows, &wanted).await;
-    wanted.passwords = prepare_passwords::find(context, args, &wanted, &facts.passfiles)?;
+    let facts = facts(site, config, set_up, &rows, &wanted).await;
+    wanted.passwords = prepare_passwords::find(site, request, &wanted, &facts.passfiles)?;
     if apply && wanted.lacks_password() {
         // Only a rule that asks for a password is a reason to ask for one.
         let needed = Work::of(&facts, &wanted).lacks_password();
-        if needed && !context.global.dry_run {
-            prepare_passwords::ask(context, &mut wanted);
+        if needed && !site.options.dry_run {
+            prepare_passwords::ask(ask, &mut wanted);
         }
     }
     Ok(Seen { facts, wanted, places, secrets: known })
@@ -145,7 +167,7 @@ fn dbname(name: &str) -> Conninfo {
 
 /// Connects as a superuser: as the command line says, or in the ways that lead to a server on this host. None where there is no
 /// server yet. To look only, the role of the conninfo is enough, though it does not see everything.
-async fn enter(context: &Context, config: &Config, superuser_needed: bool) -> Result<Option<Entered>> {
+async fn enter(site: &Site, config: &Config, superuser_needed: bool) -> Result<Option<Entered>> {
     let data = &config.data_directory;
     match look_past_mark(data) {
         Contents::DataDirectory { .. } => {}
@@ -164,8 +186,8 @@ async fn enter(context: &Context, config: &Config, superuser_needed: bool) -> Re
     }
     let mut tries = Vec::new();
     let mut lesser = None;
-    for (what, conninfo) in ways(context, config)? {
-        match context.connect(&conninfo).await {
+    for (what, conninfo) in ways(site, config)? {
+        match site.connect(&conninfo).await {
             Err(error) => tries.push(format!("{what}: {}", error.primary)),
             Ok(session) => {
                 let sql =
@@ -192,14 +214,14 @@ async fn enter(context: &Context, config: &Config, superuser_needed: bool) -> Re
 }
 
 /// Returns the ways to a superuser's session, in the order in which they are tried.
-fn ways(context: &Context, config: &Config) -> Result<Vec<(String, Conninfo)>> {
+fn ways(site: &Site, config: &Config) -> Result<Vec<(String, Conninfo)>> {
     let mut out = Vec::new();
     let mut add = |what: &str, conninfo: &Conninfo| {
         let user = conninfo.get("user").map(|user| format!(" as \"{user}\"")).unwrap_or_default();
         out.push((format!("{what}{user}"), conninfo.clone()));
     };
-    let superuser = context.global.superuser.as_deref();
-    if let Some(mut given) = context.given_conninfo()? {
+    let superuser = site.options.superuser.as_deref();
+    if let Some(mut given) = site.given_conninfo()? {
         if let Some(name) = superuser {
             given.set("user", name);
         }
@@ -219,7 +241,7 @@ fn ways(context: &Context, config: &Config) -> Result<Vec<(String, Conninfo)>> {
         add("by the command line", &given);
         return Ok(out);
     }
-    let own = context.local_conninfo()?;
+    let own = site.local_conninfo()?;
     let other = |name: &str| {
         let mut conninfo = own.clone();
         conninfo.remove("password");
@@ -241,7 +263,7 @@ fn ways(context: &Context, config: &Config) -> Result<Vec<(String, Conninfo)>> {
         None => {
             add("by the conninfo of the configuration", &own);
             let mut users = vec!["postgres"];
-            users.extend(context.environment.user.as_deref().filter(|user| *user != "postgres"));
+            users.extend(site.environment.user.as_deref().filter(|user| *user != "postgres"));
             users
         }
     };
@@ -314,25 +336,20 @@ async fn registered(session: &Session) -> std::result::Result<Vec<NodeRow>, crat
 }
 
 /// Returns all nodes with their addresses: this one, the registered ones, and those that were named.
-async fn nodes(
-    context: &Context,
-    config: &Config,
-    args: &cli::node::Prepare,
-    rows: &[NodeRow],
-) -> Result<Vec<Node>> {
+async fn nodes(site: &Site, config: &Config, request: &Request, rows: &[NodeRow]) -> Result<Vec<Node>> {
     let mut texts = vec![(config.node_name.clone(), config.conninfo.clone())];
     let others =
         rows.iter().filter(|row| row.node_id != config.node_id && row.node_type != NodeType::Witness);
     texts.extend(others.map(|row| (row.node_name.clone(), row.conninfo.clone())));
-    let own_port = context.local_conninfo()?.get("port").unwrap_or("5432").to_string();
+    let own_port = site.local_conninfo()?.get("port").unwrap_or("5432").to_string();
     let own_port = own_port.split(',').next().unwrap_or("5432").to_string();
-    for named in &args.node {
+    for named in &request.nodes {
         let (host, port) = host_and_port(named, &own_port)?;
         let mut conninfo = Conninfo::default();
         conninfo.set("host", &host);
         conninfo.set("port", port);
         // Nodes of a cluster insist on TLS or do not, all of them.
-        if let Some(mode) = context.local_conninfo()?.get("sslmode") {
+        if let Some(mode) = site.local_conninfo()?.get("sslmode") {
             conninfo.set("sslmode", mode);
         }
         texts.push((host, conninfo.to_string()));
@@ -341,7 +358,7 @@ async fn nodes(
     for (name, text) in &texts {
         // A row with an invalid conninfo is reported by other commands; no entry can be written for it.
         let Ok(conninfo) = Conninfo::parse(text) else { continue };
-        let Ok(resolved) = resolve(&conninfo, &context.environment) else { continue };
+        let Ok(resolved) = resolve(&conninfo, &site.environment) else { continue };
         let tls = match resolved.tls.mode {
             SslMode::Disable => Tls::Never,
             SslMode::Allow | SslMode::Prefer => Tls::Either,
@@ -388,14 +405,14 @@ fn host_and_port(text: &str, port: &str) -> Result<(String, String)> {
     if sound { Ok((host.to_string(), port.to_string())) } else { Err(wrong()) }
 }
 
-fn networks(args: &cli::node::Prepare) -> Result<Vec<IpNet>> {
+fn networks(request: &Request) -> Result<Vec<IpNet>> {
     let read = |text: &String| {
         network(text).ok_or_else(|| {
             Error::failed(format!("invalid value \"{text}\" for option \"--network\""))
                 .hint("It is an address with the number of bits that count: 10.0.0.0/24.")
         })
     };
-    args.network.iter().map(read).collect()
+    request.networks.iter().map(read).collect()
 }
 
 /// Returns what a password file calls a host, and whether it is a place on this host only.
@@ -471,13 +488,13 @@ fn own_hosts(targets: &[crate::pg::resolve::Target], own: Option<&Node>) -> Vec<
 
 /// Looks at the files, and at what rules mean on this host.
 async fn facts(
-    context: &Context,
+    site: &Site,
     config: &Config,
     set_up: Option<SetUp>,
     rows: &[NodeRow],
     wanted: &Wanted,
 ) -> Facts {
-    let mut out = Facts { passfiles: passfiles(context, config), ..Facts::default() };
+    let mut out = Facts { passfiles: passfiles(site, config), ..Facts::default() };
     let Some(set_up) = set_up else { return out };
     if let Some(path) = &set_up.hba_file {
         out.hba = file(path, 0o600);
@@ -524,11 +541,11 @@ fn file(path: &Path, mode: u32) -> FileNow {
 }
 
 /// Returns the files that libpq, and the server's WAL receiver, look for passwords in.
-fn passfiles(context: &Context, config: &Config) -> Vec<FileNow> {
-    let own = context.local_conninfo().ok();
+fn passfiles(site: &Site, config: &Config) -> Vec<FileNow> {
+    let own = site.local_conninfo().ok();
     let named = own.as_ref().and_then(|own| own.get("passfile")).map(PathBuf::from);
-    let variable = context.environment.non_empty("PGPASSFILE").map(PathBuf::from);
-    let home = context.environment.home.as_ref().map(|home| home.join(".pgpass"));
+    let variable = site.environment.non_empty("PGPASSFILE").map(PathBuf::from);
+    let home = site.environment.home.as_ref().map(|home| home.join(".pgpass"));
     let mut paths: Vec<PathBuf> = named.or(variable).or(home).into_iter().collect();
     paths.extend(config.passfile.clone());
     paths.dedup();

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli;
-use crate::context::Context;
 use crate::error::{Error, Exit, Result};
+use crate::observe::prepare::Request;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::passfile::{self, Wanted as Place};
 use crate::pg::verifier;
 use crate::plan::prepare::{FileNow, Password, Wanted};
 use crate::secret::Secret;
+use crate::site::Site;
 
 /// Finds the passwords of all roles.
 ///
@@ -18,14 +18,14 @@ use crate::secret::Secret;
 /// # Errors
 /// Exit code 1 if the system has no random numbers.
 pub(crate) fn find(
-    context: &Context,
-    args: &cli::node::Prepare,
+    site: &Site,
+    request: &Request,
     wanted: &Wanted,
     files: &[FileNow],
 ) -> Result<BTreeMap<String, Password>> {
-    let own = context.local_conninfo()?;
-    let others = context.given_conninfo()?.is_some() || context.global.superuser.is_some();
-    let by_variable = context.environment.non_empty("PGPASSWORD").filter(|_| !others).map(Secret::new);
+    let own = site.local_conninfo()?;
+    let others = site.given_conninfo()?.is_some() || site.options.superuser.is_some();
+    let by_variable = site.environment.non_empty("PGPASSWORD").filter(|_| !others).map(Secret::new);
     let in_conninfo =
         |conninfo: &Conninfo| conninfo.get("password").filter(|text| !text.is_empty()).map(Secret::new);
     let mut out = BTreeMap::new();
@@ -36,12 +36,14 @@ pub(crate) fn find(
         let given = in_conninfo(&own).or_else(|| by_variable.clone()).filter(|_| is_own);
         let found = given.or_else(|| in_files(files, wanted, role, dbname));
         let password = match found {
-            _ if args.no_password => Password::Unwanted,
+            _ if request.no_password => Password::Unwanted,
             Some(password) => Password::Known(password),
-            None if args.generate_password => Password::Generated(verifier::generate().map_err(|error| {
-                Error::from_cause(Exit::Failed, "could not generate a password", &error)
-                    .detail("Nothing was changed.")
-            })?),
+            None if request.generate_password => {
+                Password::Generated(verifier::generate().map_err(|error| {
+                    Error::from_cause(Exit::Failed, "could not generate a password", &error)
+                        .detail("Nothing was changed.")
+                })?)
+            }
             None => Password::Missing,
         };
         out.entry(role.clone()).or_insert(password);
@@ -49,11 +51,11 @@ pub(crate) fn find(
     Ok(out)
 }
 
-/// Asks for what is missing, where a terminal is available.
-pub(crate) fn ask(context: &Context, wanted: &mut Wanted) {
+/// Asks for what is missing. `ask` puts a question; None where nobody can answer it.
+pub(crate) fn ask(ask: &dyn Fn(&str) -> Option<Secret>, wanted: &mut Wanted) {
     for (role, password) in &mut wanted.passwords {
         if matches!(password, Password::Missing)
-            && let Some(typed) = context.ui.ask_password(&format!("Password of role \"{role}\""))
+            && let Some(typed) = ask(&format!("Password of role \"{role}\""))
         {
             *password = Password::Known(typed);
         }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
-use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Upstream;
 use crate::pg::provenance;
 use crate::secret::{Secret, Secrets};
+use crate::site::Site;
 use crate::system::command::Command;
 use crate::system::files;
 use crate::system::process;
@@ -84,7 +84,7 @@ impl Login {
     /// Tries it, with the service file at a place that is gone afterwards.
     pub(crate) async fn attempt(
         &self,
-        context: &Context,
+        site: &Site,
         psql: &str,
         secrets: &Secrets,
         inherit_pg: bool,
@@ -95,7 +95,7 @@ impl Login {
             .transpose()
             .map_err(|error| format!("{error:#}"))?;
         let env = file.iter().map(|path| ("PGSERVICEFILE".to_string(), path.display().to_string())).collect();
-        try_login(context, psql, &self.conninfo, env, &self.secrets, secrets, inherit_pg).await
+        try_login(site, psql, &self.conninfo, env, &self.secrets, secrets, inherit_pg).await
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct ReceiverLogin<'a> {
 
 impl ReceiverLogin<'_> {
     /// Tries it with what the server will have: no PGPASSWORD of the person at the keyboard.
-    pub(crate) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), NoLogin> {
+    pub(crate) async fn attempt(&self, site: &Site, psql: &str) -> std::result::Result<(), NoLogin> {
         let mut whole = self.conninfo.clone();
         whole.remove("password");
         if let Some(password) = self.password {
@@ -118,7 +118,7 @@ impl ReceiverLogin<'_> {
         let mut secrets = Secrets::new();
         let login = Login::new(&whole, true, &mut secrets, Path::new(""));
         let login = login.map_err(|error| error.to_string())?;
-        login.attempt(context, psql, &secrets, false).await
+        login.attempt(site, psql, &secrets, false).await
     }
 }
 
@@ -128,15 +128,15 @@ impl ReceiverLogin<'_> {
 ///
 /// # Errors
 /// Why it does not work.
-pub(crate) async fn to_follow(context: &Context, upstream: &Upstream) -> std::result::Result<(), NoLogin> {
-    let config = context.config().map_err(|error| error.to_string())?;
+pub(crate) async fn to_follow(site: &Site, upstream: &Upstream) -> std::result::Result<(), NoLogin> {
+    let config = site.config().map_err(|error| error.to_string())?;
     let why = |error: anyhow::Error| format!("{error:#}");
-    let installation = context.installation(config).map_err(|error| error.to_string())?;
-    let config_directory = context.config_directory(config);
+    let installation = site.installation(config).map_err(|error| error.to_string())?;
+    let config_directory = site.config_directory(config);
     let present = installation.setting("primary_conninfo", config_directory.as_deref()).await.map_err(why)?;
     let conninfo = receiver_conninfo(config, &present, upstream, None)?;
     let login = ReceiverLogin { conninfo: &conninfo, password: conninfo.get("password") };
-    login.attempt(context, &installation.tool("psql").map_err(why)?).await
+    login.attempt(site, &installation.tool("psql").map_err(why)?).await
 }
 
 /// Works out how a server connects to another upstream: of what it has, the way and its own name are replaced; one that has nothing gets
@@ -173,7 +173,7 @@ pub(crate) fn receiver_conninfo(
 
 /// Makes a replication connection with the tools' own library and asks one question over it.
 async fn try_login(
-    context: &Context,
+    site: &Site,
     psql: &str,
     conninfo: &str,
     env: Vec<(String, String)>,
@@ -193,13 +193,13 @@ async fn try_login(
     );
     command.secrets = named.to_vec();
     command.env = env;
-    command.env.extend(provenance::keep_to_it(&mut command.args, &context.environment));
+    command.env.extend(provenance::keep_to_it(&mut command.args, &site.environment));
     if !conninfo.contains("connect_timeout") {
         command.env.push(("PGCONNECT_TIMEOUT".into(), LOGIN_S.to_string()));
     }
     let secrets =
         named.iter().filter_map(|(_, name)| Some((name.clone(), secrets.get(name)?.clone()))).collect();
-    let setting = process::Surroundings { environment: Some(&context.environment), secrets, inherit_pg };
+    let setting = process::Surroundings { environment: Some(&site.environment), secrets, inherit_pg };
     let began = Instant::now();
     let attempts = async {
         loop {

@@ -13,8 +13,8 @@ use crate::pg::client::Session;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::registry::NodeRow;
 use crate::registry::schema::{self, Present};
+use crate::site::Site;
 use crate::system::inspect::is_started_by;
-use crate::ui::Level;
 
 /// How often one looks again.
 const PACE: Duration = Duration::from_millis(200);
@@ -47,11 +47,11 @@ pub(crate) struct AtRest {
 
 impl AtRest {
     /// Waits a moment for the end of what repmgr does.
-    async fn wait(&mut self, context: &Context) {
+    async fn wait(&mut self, site: &Site) {
         if !self.reported {
             self.reported = true;
             let waits = "a repmgr command may be running here: waiting for it to finish";
-            context.ui.say(Level::Notice, waits);
+            site.notice(waits);
         }
         tokio::time::sleep(PACE).await;
     }

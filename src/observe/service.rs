@@ -16,7 +16,7 @@ use crate::pg::control::{self, Manager};
 use crate::pg::last_start;
 use crate::plan::service::{Action, Checkpoint, ServiceFacts};
 use crate::secret::Secrets;
-use crate::ui::Level;
+use crate::site::Site;
 use crate::units::seconds;
 
 /// How long the parent process may take to reap a postmaster.
@@ -26,12 +26,12 @@ pub const REAPED: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Exit code 4 if its parent does not take note of its end.
-pub async fn wait_until_reaped(context: &Context, data: &Path) -> Result<()> {
+pub async fn wait_until_reaped(site: &Site, data: &Path) -> Result<()> {
     let Some(pid) = unreaped_postmaster(data) else { return Ok(()) };
     let text = format!(
         "the postmaster with process ID {pid} has exited but is a zombie; waiting for its parent to reap it"
     );
-    context.ui.say(Level::Notice, &text);
+    site.notice(&text);
     let begun = Instant::now();
     while unreaped_postmaster(data).is_some() {
         if begun.elapsed() >= REAPED {

@@ -1,11 +1,11 @@
 //! `-S`: another role on a server, for what PostgreSQL allows to no lesser one.
 
-use crate::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::{Endpoint, endpoint_to};
 use crate::secret::Secrets;
+use crate::site::{Site, not_connected};
 
 /// A superuser's way to a server.
 pub struct Superuser {
@@ -20,12 +20,12 @@ pub struct Superuser {
 /// # Errors
 /// Exit code 6 without a connection, 1 if the role is not a superuser.
 pub async fn connect(
-    context: &Context,
+    site: &Site,
     conninfo: &Conninfo,
     server: &str,
     secrets: &mut Secrets,
 ) -> Result<Option<Superuser>> {
-    let Some(name) = &context.global.superuser else { return Ok(None) };
+    let Some(name) = &site.options.superuser else { return Ok(None) };
     let mut conninfo = conninfo.clone();
     if conninfo.get("user") != Some(name) {
         // The password that stands there is another role's.
@@ -33,7 +33,7 @@ pub async fn connect(
         conninfo.set("user", name);
     }
     let whom = format!("{server} as \"{name}\"");
-    let session = context.connect(&conninfo).await.map_err(|error| not_connected(&whom, error))?;
+    let session = site.connect(&conninfo).await.map_err(|error| not_connected(&whom, error))?;
     let row = session
         .query_one("SELECT rolsuper::text FROM pg_roles WHERE rolname = current_user", &[])
         .await

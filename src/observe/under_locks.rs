@@ -23,6 +23,7 @@ use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::lock::{Attempt, Holder, Lockable};
 use crate::registry::{NodeRow, lock as cluster_lock};
+use crate::site::Site;
 use crate::system::lock::LocalLock;
 
 /// What is held, and what was seen since.
@@ -154,21 +155,21 @@ impl Held {
     }
 }
 
-pub(crate) async fn open(context: &Context, row: &NodeRow) -> std::result::Result<Session, Silence> {
+pub(crate) async fn open(site: &Site, row: &NodeRow) -> std::result::Result<Session, Silence> {
     let conninfo = Conninfo::parse(&row.conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
-    let deadline = context.node_deadline();
+    let deadline = site.node_deadline();
     let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
-    Ok(connect(&conninfo, &context.environment, &options).await?)
+    Ok(connect(&conninfo, &site.environment, &options).await?)
 }
 
 /// Connects to a node and takes its lock once more; None if it does not answer.
 ///
 /// # Errors
 /// Exit code 30 if another command holds the lock now.
-pub(crate) async fn retake(context: &Context, conninfo: &Conninfo, name: &str) -> Result<Option<Session>> {
-    let deadline = context.node_deadline();
+pub(crate) async fn retake(site: &Site, conninfo: &Conninfo, name: &str) -> Result<Option<Session>> {
+    let deadline = site.node_deadline();
     let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
-    let Ok(session) = connect(conninfo, &context.environment, &options).await else { return Ok(None) };
+    let Ok(session) = connect(conninfo, &site.environment, &options).await else { return Ok(None) };
     let key = cluster_lock::KEY.to_string();
     match session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await {
         Ok(row) if row.get(0) == Some("true") => Ok(Some(session)),

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Asked;
-use crate::cli::standby::{Clone as Args, ExternalFiles};
-use crate::context::Context;
+use super::{Asked, ExternalPlace, Request};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::source;
 use crate::far_end::checks::{Expected, checks};
@@ -14,13 +12,14 @@ use crate::plan::Check;
 use crate::plan::clone::{ExternalCopy, FileRead, NotRead};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
+use crate::site::Site;
 use crate::system::{files, trial};
 
 /// Reads the configuration files outside the source's data directory, if they are to be copied: over SQL where the role may, on this host
 /// if it is the source's, or else by pgbaton on that host.
 pub(super) async fn external_files(
-    context: &Context,
-    args: &Args,
+    site: &Site,
+    request: &Request,
     asked: &Asked,
     source_is_local: bool,
     data: &Path,
@@ -30,15 +29,15 @@ pub(super) async fn external_files(
     let mut host = None;
     let mut out = Vec::new();
     for file in &asked.details.external_files {
-        let to = match args.copy_external_config_files {
-            Some(ExternalFiles::Pgdata) => PathBuf::from(&file.file_name),
+        let to = match request.external_files {
+            Some(ExternalPlace::DataDirectory) => PathBuf::from(&file.file_name),
             _ => PathBuf::from(&file.path),
         };
         let is_here = source_is_local && Path::new(&file.path).exists();
-        let read = match args.copy_external_config_files {
+        let read = match request.external_files {
             None => Err(NotRead { why: "It is not asked for.".into(), hint: None }),
             // On the source's own host "the same path" is the same file.
-            Some(ExternalFiles::Samepath) if is_here => Err(NotRead {
+            Some(ExternalPlace::SamePath) if is_here => Err(NotRead {
                 why: "Source and clone are on one host, and it is there already; use =pgdata.".into(),
                 hint: None,
             }),
@@ -50,10 +49,10 @@ pub(super) async fn external_files(
                 Err(over_sql) => {
                     let host = match &mut host {
                         Some(host) => host,
-                        none => none.insert(source_host(context, asked).await),
+                        none => none.insert(source_host(site, asked).await),
                     };
                     match host {
-                        Ok(host) => by_host(context, host, &file.path).await,
+                        Ok(host) => by_host(site, host, &file.path).await,
                         Err(error) => Err(not_read(error)),
                     }
                     .map_err(|by_host| NotRead {
@@ -80,9 +79,9 @@ pub(super) async fn external_files(
 type Read = (Secret, Option<u32>, Option<String>, String);
 
 /// Has pgbaton on the source's host read a configuration file.
-async fn by_host(context: &Context, host: &Remote, path: &str) -> std::result::Result<Read, NotRead> {
+async fn by_host(site: &Site, host: &Remote, path: &str) -> std::result::Result<Read, NotRead> {
     let file = host.configuration_file(path).await.map_err(|error| not_read(&error))?;
-    let owner = file.owner.filter(|owner| context.environment.user.as_ref() != Some(owner));
+    let owner = file.owner.filter(|owner| site.environment.user.as_ref() != Some(owner));
     Ok((file.contents, Some(file.mode), owner, format!("by pgbaton on the host of node \"{}\"", host.name())))
 }
 
@@ -95,7 +94,7 @@ fn not_read(error: &Error) -> NotRead {
 }
 
 /// Opens a channel to pgbaton on the source's host.
-async fn source_host(context: &Context, asked: &Asked) -> Result<Remote> {
+async fn source_host(site: &Site, asked: &Asked) -> Result<Remote> {
     let node = asked
         .source_node()
         .ok_or_else(|| Error::failed("the source is not registered, so its pgbaton is not known"))?;
@@ -106,9 +105,9 @@ async fn source_host(context: &Context, asked: &Asked) -> Result<Remote> {
         system_identifier: None,
         ssh_host: hosts.get(&node.row.node_id).map(String::as_str),
     };
-    let far_end = node_location::far_end(context, &known).await?;
+    let far_end = node_location::far_end(site, &known).await?;
     let (remote, hello) =
-        Remote::open(context, &far_end, OPEN).await.map_err(|trouble| trouble.error(&far_end))?;
+        Remote::open(site, &far_end, OPEN).await.map_err(|trouble| trouble.error(&far_end))?;
     let expected =
         Expected { system_identifier: Some(asked.server.system_identifier.clone()), ..Expected::default() };
     // Whatever goes on there does not change where its files are.

@@ -13,7 +13,6 @@ use self::places::Places;
 use self::receiver::Receiver;
 use self::settings::{own_port, settings};
 pub use self::source::{connect, source_conninfo};
-use crate::cli::standby::Clone as Args;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
@@ -33,11 +32,44 @@ use crate::plan::clone::{CloneFacts, CloneOptions};
 use crate::registry::schema::{self, Verdict};
 use crate::registry::{NodeRow, NodeType, node};
 use crate::secret::Secrets;
+use crate::site::Site;
 use crate::system::command::Command;
 use crate::system::{inspect, process};
 
 /// The name of the source's whole conninfo, password included.
 const SOURCE_CONNINFO: &str = "conninfo of the source";
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The host of the source, if it is not in the connection string.
+    pub source_host: Option<String>,
+    /// The node that the clone streams from, if not the primary.
+    pub upstream_node_id: Option<i32>,
+    /// How the WAL receiver connects, if not as the record of the upstream says.
+    pub upstream_conninfo: Option<String>,
+    /// The role of replication connections.
+    pub replication_user: Option<String>,
+    /// The source's checkpoint takes its time.
+    pub spread_checkpoint: bool,
+    /// The copy is verified.
+    pub verify_backup: bool,
+    /// Where configuration files outside the data directory go, if they are copied.
+    pub external_files: Option<ExternalPlace>,
+    /// Only the replication settings are written.
+    pub conf_only: bool,
+    /// A value of `recovery_min_apply_delay`.
+    pub recovery_min_apply_delay: Option<String>,
+}
+
+/// Where configuration files outside the data directory go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternalPlace {
+    /// To the same paths as on the source.
+    SamePath,
+    /// Into the data directory.
+    DataDirectory,
+}
 
 /// What the source and the registered nodes say.
 pub(crate) struct Asked {
@@ -51,11 +83,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Asks; what the role may not see the superuser is asked for, if one was named.
-    pub(crate) async fn all(
-        context: &Context,
-        session: Session,
-        superuser: Option<Superuser>,
-    ) -> Result<Self> {
+    pub(crate) async fn all(site: &Site, session: Session, superuser: Option<Superuser>) -> Result<Self> {
         let broken = |error: SqlError| {
             Error::new(Exit::Query, "could not query the source server").detail(sentence(&error.to_string()))
         };
@@ -68,7 +96,7 @@ impl Asked {
         let cluster = match present.verdict() {
             Verdict::Complete | Verdict::OwnMissing => {
                 let rows = node::read_all(&session).await.map_err(broken)?;
-                gather(&rows, &[], &context.environment, context.node_deadline()).await
+                gather(&rows, &[], &site.environment, site.node_deadline()).await
             }
             _ => ClusterFacts::default(),
         };
@@ -108,26 +136,26 @@ impl Asked {
 /// Puts together what the plan depends on.
 pub(crate) async fn prepare(
     context: &Context,
-    args: &Args,
+    request: &Request,
     given: &Conninfo,
     asked: Asked,
     secrets: &mut Secrets,
 ) -> Result<(CloneFacts, CloneOptions)> {
     let config = context.config()?;
     let data = &config.data_directory;
-    let upstream_id = args.upstream_node_id.or_else(|| asked.primary_id());
+    let upstream_id = request.upstream_node_id.or_else(|| asked.primary_id());
     let upstream = upstream_id.and_then(|id| asked.cluster.node(id));
     let major = asked.server.version_num / 10_000;
     let source_is_local = given.is_this_host();
     secrets.extend(secrets_of(&asked.cluster));
 
-    let role = replication_role(config, args, &asked, upstream);
+    let role = replication_role(config, request, &asked, upstream);
     let state = context.state_directory()?;
     let login = backup_login(given, &role, secrets, &state)?;
     let source_name = asked.source_name();
     let source = endpoint_to(given, format!("\"{source_name}\""), SOURCE_CONNINFO, secrets);
     let slot_on = slot_as_superuser(context, &asked, upstream, secrets).await?;
-    let receiver = receiver(context, args, given, upstream, &role, major)?;
+    let receiver = receiver(context, request, given, upstream, &role, major)?;
     let primary_conninfo = receiver.primary_conninfo(secrets);
 
     let installation = context.installation_of(config, major);
@@ -142,8 +170,8 @@ pub(crate) async fn prepare(
     let receiver_login = receiver.attempt(context, &psql).await.map_err(|no| no.why);
 
     let local_source = source_is_local.then_some(&asked.details);
-    let external = external_files(context, args, &asked, source_is_local, data, secrets).await;
-    let places = Places::look(config, &asked.details, args.replication_conf_only)?;
+    let external = external_files(context, request, &asked, source_is_local, data, secrets).await;
+    let places = Places::look(config, &asked.details, request.conf_only)?;
     let filled = places.filled(data);
     let options = CloneOptions {
         node_id: config.node_id,
@@ -152,20 +180,20 @@ pub(crate) async fn prepare(
         data_directory: data.clone(),
         use_slot: config.use_replication_slots,
         pg_basebackup: pg_basebackup.unwrap_or_default(),
-        pg_verifybackup: pg_verifybackup(&installation, args.verify_backup)?,
+        pg_verifybackup: pg_verifybackup(&installation, request.verify_backup)?,
         source,
         slot_on,
         backup_conninfo: login.conninfo,
         backup_secrets: login.secrets,
         service_file: login.service_file,
-        spread_checkpoint: args.spread_checkpoint,
+        spread_checkpoint: request.spread_checkpoint,
         extra_options: places.extra_options.clone(),
         primary_conninfo,
-        settings: settings(config, args)?,
-        port: own_port(&context.local_conninfo()?, &asked.details, args.replication_conf_only),
-        copy_external: args.copy_external_config_files.is_some(),
-        conf_only: args.replication_conf_only,
-        force: context.global.force,
+        settings: settings(config, request)?,
+        port: own_port(&context.local_conninfo()?, &asked.details, request.conf_only),
+        copy_external: request.external_files.is_some(),
+        conf_only: request.conf_only,
+        force: context.options.force,
     };
     let facts = CloneFacts {
         source_id: asked.source_node().map(|node| node.row.node_id),
@@ -202,8 +230,14 @@ pub(crate) async fn prepare(
 }
 
 /// Returns the role that pg_basebackup and the WAL receiver connect as.
-fn replication_role(config: &Config, args: &Args, asked: &Asked, upstream: Option<&NodeFacts>) -> String {
-    args.replication_user
+fn replication_role(
+    config: &Config,
+    request: &Request,
+    asked: &Asked,
+    upstream: Option<&NodeFacts>,
+) -> String {
+    request
+        .replication_user
         .clone()
         .or_else(|| config.replication_user.clone())
         .or_else(|| upstream.map(|node| node.row.repluser.clone()))
@@ -225,14 +259,14 @@ fn backup_login(
 
 /// Returns how the WAL receiver connects. `role` is that for replication, where the command line names no other one.
 fn receiver(
-    context: &Context,
-    args: &Args,
+    site: &Site,
+    request: &Request,
     given: &Conninfo,
     upstream: Option<&NodeFacts>,
     role: &str,
     major: u32,
 ) -> Result<Receiver> {
-    let conninfo = match (&args.upstream_conninfo, upstream) {
+    let conninfo = match (&request.upstream_conninfo, upstream) {
         (Some(text), _) => Conninfo::parse(text).map_err(|error| {
             Error::failed("invalid connection string in --upstream-conninfo")
                 .detail(sentence(&error.to_string()))
@@ -246,10 +280,10 @@ fn receiver(
         })?,
         (None, None) => given.clone(),
     };
-    let asked_for = args.upstream_conninfo.is_some();
+    let asked_for = request.upstream_conninfo.is_some();
     // The role that was named there is meant, unless one was named by itself.
-    let named = conninfo.get("user").filter(|_| asked_for && args.replication_user.is_none());
-    Receiver::new(context, &conninfo, asked_for, named.unwrap_or(role), major)
+    let named = conninfo.get("user").filter(|_| asked_for && request.replication_user.is_none());
+    Receiver::new(site, &conninfo, asked_for, named.unwrap_or(role), major)
 }
 
 /// Finds pg_verifybackup, if it is `wanted`.
@@ -263,12 +297,12 @@ fn pg_verifybackup(installation: &Installation<'_>, wanted: bool) -> Result<Opti
 
 /// Returns where the named superuser makes the slot, if the role itself may not.
 async fn slot_as_superuser(
-    context: &Context,
+    site: &Site,
     asked: &Asked,
     upstream: Option<&NodeFacts>,
     secrets: &mut Secrets,
 ) -> Result<Option<Endpoint>> {
-    if asked.details.role_replicates || !context.config()?.use_replication_slots {
+    if asked.details.role_replicates || !site.config()?.use_replication_slots {
         return Ok(None);
     }
     let row = match upstream {
@@ -280,13 +314,13 @@ async fn slot_as_superuser(
     // An invalid one does not answer either.
     let conninfo = Conninfo::parse(&row.conninfo).unwrap_or_default();
     let server = format!("node \"{}\"", row.node_name);
-    Ok(superuser::connect(context, &conninfo, &server, secrets).await?.map(|superuser| superuser.on))
+    Ok(superuser::connect(site, &conninfo, &server, secrets).await?.map(|superuser| superuser.on))
 }
 
 /// Asks a program for its major version.
-async fn version_of(context: &Context, program: &str) -> std::result::Result<u32, String> {
+async fn version_of(site: &Site, program: &str) -> std::result::Result<u32, String> {
     let setting =
-        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+        process::Surroundings { environment: Some(&site.environment), ..process::Surroundings::default() };
     let finished = process::run(&Command::new(program, ["--version"]), &setting)
         .await
         .and_then(process::Finished::success)
@@ -307,7 +341,7 @@ pub async fn prepare_anew(
     let session = connect(context, given).await?;
     let superuser = superuser::connect(context, given, "the source server", secrets).await?;
     let asked = Asked::all(context, session, superuser).await?;
-    let (mut facts, options) = prepare(context, &Args::default(), given, asked, secrets).await?;
+    let (mut facts, options) = prepare(context, &Request::default(), given, asked, secrets).await?;
     facts.directory = Contents::Missing;
     facts.directory_identifier = None;
     facts.leftover = None;

@@ -1,12 +1,12 @@
 //! The connection that a clone will stream over.
 
-use crate::context::Context;
 use crate::error::Result;
 use crate::observe::replication_login::{NoLogin, ReceiverLogin};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::provenance;
 use crate::plan::Piece;
 use crate::secret::{Secret, Secrets};
+use crate::site::Site;
 
 /// The name of the password that goes into primary_conninfo.
 const UPSTREAM_PASSWORD: &str = "password for the upstream";
@@ -24,13 +24,13 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// Makes `primary_conninfo` of the upstream's conninfo, which is `asked_for` where it was given on the command line.
     pub(crate) fn new(
-        context: &Context,
+        site: &Site,
         upstream: &Conninfo,
         asked_for: bool,
         role: &str,
         major: u32,
     ) -> Result<Self> {
-        let config = context.config()?;
+        let config = site.config()?;
         let mut conninfo = upstream.without_secrets();
         for keyword in ["replication", "fallback_application_name"] {
             conninfo.remove(keyword);
@@ -39,7 +39,7 @@ impl Receiver {
         if !asked_for {
             conninfo.remove("target_session_attrs");
             // A row chooses them no more than for our own sessions.
-            conninfo = provenance::without_options(&conninfo, &context.environment);
+            conninfo = provenance::without_options(&conninfo, &site.environment);
         }
         // Needed from PostgreSQL 17 on for slots that are kept in step with the primary's; ignored before.
         if major < 17 {
@@ -52,7 +52,7 @@ impl Receiver {
         }
         // As in libpq the variable is for where the string has none; and what it has is the password of its own role.
         let own = upstream.get("password").filter(|_| upstream.get("user").is_none_or(|user| user == role));
-        let password = own.or_else(|| context.environment.non_empty("PGPASSWORD"));
+        let password = own.or_else(|| site.environment.non_empty("PGPASSWORD"));
         Ok(Self {
             conninfo,
             password: password.filter(|_| config.use_primary_conninfo_password).map(str::to_string),
@@ -78,12 +78,12 @@ impl Receiver {
     }
 
     /// Tries it with what the server will have.
-    pub(crate) async fn attempt(&self, context: &Context, psql: &str) -> std::result::Result<(), NoLogin> {
+    pub(crate) async fn attempt(&self, site: &Site, psql: &str) -> std::result::Result<(), NoLogin> {
         let mut conninfo = self.conninfo.clone();
         if let Some(passphrase) = &self.passphrase {
             conninfo.set("sslpassword", passphrase);
         }
         let login = ReceiverLogin { conninfo: &conninfo, password: self.password.as_deref() };
-        login.attempt(context, psql).await
+        login.attempt(site, psql).await
     }
 }

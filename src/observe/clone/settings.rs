@@ -1,6 +1,6 @@
 //! The settings that a clone is given.
 
-use crate::cli::standby::Clone as Args;
+use super::Request;
 use crate::config::Config;
 use crate::config::value::Delay;
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ use crate::facts::source::Source;
 use crate::pg::conninfo::Conninfo;
 
 /// Returns the settings of the configuration that go into the clone.
-pub(super) fn settings(config: &Config, args: &Args) -> Result<Vec<(String, String)>> {
+pub(super) fn settings(config: &Config, request: &Request) -> Result<Vec<(String, String)>> {
     let mut out = Vec::new();
     if let Some(command) = config.command("restore_command", &config.restore_command)? {
         out.push(("restore_command".to_string(), command.clone()));
@@ -16,7 +16,7 @@ pub(super) fn settings(config: &Config, args: &Args) -> Result<Vec<(String, Stri
     if let Some(command) = config.command("archive_cleanup_command", &config.archive_cleanup_command)? {
         out.push(("archive_cleanup_command".to_string(), command.clone()));
     }
-    let delay = match &args.recovery_min_apply_delay {
+    let delay = match &request.recovery_min_apply_delay {
         Some(text) => Some(Delay::parse(text).ok_or_else(|| {
             Error::failed(format!("invalid value \"{text}\" for --recovery-min-apply-delay"))
                 .detail("It is an integer with one of the units ms, s, min, h, d.")

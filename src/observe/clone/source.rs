@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cli::standby::Clone as Args;
-use crate::context::{Context, not_connected};
+use super::Request;
 use crate::error::{Error, Result};
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Kind;
-use crate::ui::Level;
+use crate::site::{Site, not_connected};
 
 /// Returns how the server that is to be copied is reached.
-pub fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
-    let mut given = context.given_conninfo()?.unwrap_or_default();
-    if let Some(host) = &args.source_host {
+pub fn source_conninfo(site: &Site, request: &Request) -> Result<Conninfo> {
+    let mut given = site.given_conninfo()?.unwrap_or_default();
+    if let Some(host) = &request.source_host {
         if given.get("host").is_some() {
             return Err(Error::failed("the source was given twice")
                 .hint("Give it with -h or as the first argument, not both."));
@@ -26,26 +25,25 @@ pub fn source_conninfo(context: &Context, args: &Args) -> Result<Conninfo> {
         return Err(Error::failed("no source server was given")
             .hint("Give it: pgbaton standby clone -h HOST -U repmgr -d repmgr"));
     }
-    context.with_own_role(given)
+    site.with_own_role(given)
 }
 
 /// Seconds that a server may need to come up before it can be copied.
 const STARTING_UP_S: u64 = 60;
 
 /// Connects to the source; one that still starts up is waited for.
-pub async fn connect(context: &Context, given: &Conninfo) -> Result<Session> {
-    let seconds = context.global.timeout.map_or(STARTING_UP_S, u64::from);
+pub async fn connect(site: &Site, given: &Conninfo) -> Result<Session> {
+    let seconds = site.options.timeout.map_or(STARTING_UP_S, u64::from);
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut reported = false;
     loop {
-        match context.connect(given).await {
+        match site.connect(given).await {
             Ok(session) => return Ok(session),
             Err(error) if error.kind == Kind::StartingUp && Instant::now() < until => {
                 if !reported {
-                    context.ui.say(
-                        Level::Notice,
-                        &format!("the source is still starting up; waiting at most {seconds} seconds"),
-                    );
+                    site.notice(&format!(
+                        "the source is still starting up; waiting at most {seconds} seconds"
+                    ));
                     reported = true;
                 }
                 sleep(Duration::from_millis(250)).await;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use self::round::{Refusal, Round};
 use crate::assess::checks::Asked;
 use crate::assess::cluster::Copies;
-use crate::context::{Context, not_connected, state_directory};
+use crate::context::{Context, state_directory};
 use crate::error::{Error, Exit, Result};
 use crate::facts::check_name::Name;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -24,7 +24,7 @@ use crate::pg::quote::quote_ident;
 use crate::registry::operation::OpenOperation;
 use crate::registry::schema::Present;
 use crate::registry::{NodeRow, NodeType, node};
-use crate::ui::Level;
+use crate::site::{Site, not_connected};
 
 /// The cluster as it was found.
 #[derive(Debug)]
@@ -190,15 +190,14 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
         return;
     }
     // "Nothing was changed" is meant to the byte.
-    if context.global.dry_run {
+    if context.options.dry_run {
         return;
     }
     if let Err(error) = state_directory::keep_topology(context, facts, now) {
         // Once: with --watch it would be said every time.
         static WARNED: Once = Once::new();
         WARNED.call_once(|| {
-            context.ui.message(
-                Level::Warning,
+            context.messages.warning(
                 "could not save the topology of the cluster",
                 Some(&without_state(&error)),
                 Some(error.hint.as_deref().unwrap_or(
@@ -221,8 +220,7 @@ pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
         Err(error) => {
             static WARNED: Once = Once::new();
             WARNED.call_once(|| {
-                context.ui.message(
-                    Level::Warning,
+                context.messages.warning(
                     "could not read the saved topology",
                     Some(&without_state(&error)),
                     error.hint.as_deref(),
@@ -243,19 +241,19 @@ fn without_state(error: &Error) -> String {
 ///
 /// # Errors
 /// Exit code 7 if the metadata cannot be read there.
-pub async fn from_session(context: &Context, session: &Session, whom: &str) -> Result<ClusterFacts> {
+pub async fn from_session(site: &Site, session: &Session, whom: &str) -> Result<ClusterFacts> {
     // Both questions are on their way before the first is answered.
     let (rows, own) = tokio::join!(node::read_all(session), server::ask(session));
     let rows = rows.map_err(|error| no_metadata(whom, &error, own.as_ref().ok()))?;
     let own = own.map_err(|error| no_metadata(whom, &error, None))?;
-    Ok(everybody(context, &rows, &own).await)
+    Ok(everybody(site, &rows, &own).await)
 }
 
 /// Asks all nodes.
 ///
 /// If a primary among them has other rows than the ones at hand, its rows count: a standby's may be old.
-async fn everybody(context: &Context, rows: &[NodeRow], first: &ServerFacts) -> ClusterFacts {
-    let mut round = Round::new(context, Some(first.system_identifier.clone()));
+async fn everybody(site: &Site, rows: &[NodeRow], first: &ServerFacts) -> ClusterFacts {
+    let mut round = Round::new(site, Some(first.system_identifier.clone()));
     for row in rows {
         round.ask(&row.conninfo, false);
     }

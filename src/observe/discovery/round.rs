@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout};
 use super::{More, key};
 use crate::assess::checks::{self, Asked};
 use crate::assess::cluster::{Copies, waits_to_be_replayed};
-use crate::context::Context;
 use crate::facts::aside;
 use crate::facts::check_name::Name;
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
@@ -25,6 +24,7 @@ use crate::pg::failure::{Answered, ConnectError};
 use crate::pg::history::TimelineId;
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::{NodeRow, NodeType, node, schema};
+use crate::site::Site;
 use crate::system::environment::Environment;
 
 /// Why a server did not say what it was asked.
@@ -71,7 +71,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// All servers asked at once, and more as they become known.
 pub(crate) struct Round<'a> {
-    context: &'a Context,
+    site: &'a Site,
     /// Whose cluster it is, as far as known.
     pub(crate) system_identifier: Option<String>,
     pub(crate) until: Instant,
@@ -97,11 +97,11 @@ struct Besides {
 }
 
 impl<'a> Round<'a> {
-    pub(crate) fn new(context: &'a Context, system_identifier: Option<String>) -> Self {
+    pub(crate) fn new(site: &'a Site, system_identifier: Option<String>) -> Self {
         Self {
-            context,
+            site,
             system_identifier,
-            until: Instant::now() + context.node_deadline(),
+            until: Instant::now() + site.node_deadline(),
             asked: BTreeSet::new(),
             pending: FuturesUnordered::new(),
             answers: BTreeMap::new(),
@@ -119,7 +119,7 @@ impl<'a> Round<'a> {
     fn ask_by(&mut self, key: &str, conninfo: &str, rows_too: bool) {
         if self.asked.insert(key.to_string()) {
             let (key, conninfo, environment, until) =
-                (key.to_string(), conninfo.to_string(), &self.context.environment, self.until);
+                (key.to_string(), conninfo.to_string(), &self.site.environment, self.until);
             let besides = Besides {
                 rows: rows_too,
                 for_checks: self.for_checks.clone(),

@@ -7,7 +7,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use crate::assess::start::{Members, OpenOperation, PeerAnswer};
-use crate::context::Context;
 use crate::facts::cluster::{NodeFacts, Silence, ask_node, bounded};
 use crate::facts::lineage;
 use crate::facts::server::{self, ServerFacts};
@@ -16,6 +15,7 @@ use crate::pg::client::{Row, Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::registry::{NodeRow, NodeType, lock, node};
+use crate::site::Site;
 use crate::system::environment::Environment;
 
 /// How long the others are still listened to when enough is known.
@@ -62,9 +62,9 @@ pub(crate) struct Inquiry<'a> {
 
 impl<'a> Inquiry<'a> {
     /// Begins with no node to ask.
-    pub fn new(context: &'a Context, own: &'a NodeRow, system_identifier: &'a str) -> Self {
+    pub fn new(site: &'a Site, own: &'a NodeRow, system_identifier: &'a str) -> Self {
         Self {
-            environment: &context.environment,
+            environment: &site.environment,
             own,
             system_identifier,
             rows: Vec::new(),

@@ -30,7 +30,7 @@ use crate::observe::own_server;
 use crate::pg::client::Session;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType, node};
-use crate::ui::Level;
+use crate::site::Site;
 
 /// The longest time that a command asks.
 pub const WITHIN: Duration = Duration::from_secs(5);
@@ -215,7 +215,7 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
 
 impl Judged {
     /// Asks those again whose lock is held now, over the sessions that hold it, and judges by their answers. Who has none is not asked.
-    pub async fn again(&mut self, context: &Context, held: &[(i32, Session)], within: Duration) {
+    pub async fn again(&mut self, site: &Site, held: &[(i32, Session)], within: Duration) {
         let session = |voice: &PeerAnswer| held.iter().find(|(id, _)| *id == voice.node.row.node_id);
         let asked = self.voices.iter().map(|voice| async move {
             match session(voice).filter(|_| voice.registered) {
@@ -225,14 +225,14 @@ impl Judged {
         });
         let voices = futures_util::future::join_all(asked).await;
         self.voices = voices;
-        self.judge(context).await;
+        self.judge(site).await;
     }
 
-    async fn judge(&mut self, context: &Context) {
+    async fn judge(&mut self, site: &Site) {
         let question = &self.question;
         let system_identifier = question.past.system_identifier();
         let end = match &question.past {
-            Past::Files(local) if beyond_checkpoint(local, &self.voices) => measured(context, local).await,
+            Past::Files(local) if beyond_checkpoint(local, &self.voices) => measured(site, local).await,
             _ => None,
         };
         let ours = ours(&question.own, &system_identifier, question.past.branch(), end);
@@ -283,10 +283,10 @@ pub(crate) fn ours<'a>(
 ///
 /// # Errors
 /// Exit code 1 if it cannot be read.
-pub(crate) async fn read(context: &Context) -> Result<Local> {
-    let config = context.config()?;
+pub(crate) async fn read(site: &Site) -> Result<Local> {
+    let config = site.config()?;
     let data = &config.data_directory;
-    let installation = context.installation_if_any(config);
+    let installation = site.installation_if_any(config);
     installation.required_tool("pg_controldata")?;
     let unreadable = |error: anyhow::Error| {
         Error::failed(format!("could not read data directory \"{}\"", data.display()))
@@ -339,17 +339,16 @@ pub(crate) fn beyond_checkpoint(local: &Local, voices: &[PeerAnswer]) -> bool {
 
 /// Finds where the local WAL ends: after a crash it is read from the last checkpoint on, as the server will do, which takes less time
 /// than the server will. So that is not bounded by `guard_wait`, but reported.
-pub(crate) async fn measured(context: &Context, local: &Local) -> Option<Lsn> {
+pub(crate) async fn measured(site: &Site, local: &Local) -> Option<Lsn> {
     let from = local.control.checkpoint;
     let mut local = Local { end: None, ..local.clone() };
     let mut reading = tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
     let read = tokio::select! {
         read = &mut reading => read,
         () = tokio::time::sleep(TOLD_AFTER) => {
-            context.ui.say(
-                Level::Notice,
-                &format!("reading the WAL of this node from {from} to its end, which crash recovery will read, too"),
-            );
+            site.notice(&format!(
+                "reading the WAL of this node from {from} to its end, which crash recovery will read, too"
+            ));
             reading.await
         }
     };

@@ -14,7 +14,6 @@ use crate::plan::clone::plan as clone_plan;
 use crate::plan::rejoin::{Anew, Aside, RejoinFacts, RejoinOptions};
 use crate::secret::Secrets;
 use crate::system::{files, inspect};
-use crate::ui::Level;
 
 /// What a new clone takes, where nothing else will do.
 pub(crate) async fn anew(
@@ -79,9 +78,10 @@ pub(crate) async fn anew(
         Some((aside_path(data), facts.local.own_files.clone()))
     };
     if configuration.is_none() {
-        context.ui.say(
-            Level::Warning,
+        context.messages.warning(
             "the node's own configuration files are lost; the new clone has those of the primary",
+            None,
+            None,
         );
     }
     Ok(Anew { clone: clone_plan(&clone_facts, &clone_options), aside, immovable, configuration })

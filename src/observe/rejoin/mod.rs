@@ -4,12 +4,11 @@ mod anew;
 mod relation;
 mod wal;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) use self::anew::anew;
 use self::relation::{Comparison, compare, with_history};
 use self::wal::WalSearch;
-use crate::cli::node::Rejoin as Args;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
@@ -24,15 +23,33 @@ use crate::pg::conninfo::Conninfo;
 use crate::plan::follow::FollowFacts;
 use crate::plan::rejoin::{RejoinFacts, RejoinOptions};
 use crate::plan::service::{Action, ServiceFacts};
+use crate::site::Site;
 use crate::system::files;
-use crate::ui::Level;
 use crate::units::seconds;
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The node is rewound whatever its history says.
+    pub forced: bool,
+    /// A rewind is agreed to; the pg_rewind to use, if it is not empty.
+    pub rewind: Option<String>,
+    /// The node is cloned anew where nothing else will do.
+    pub reclone: bool,
+    /// Files of the data directory that were named; one that is missing is reported.
+    pub config_files: Vec<String>,
+    /// Where the node's own files are kept, if not in the state directory.
+    pub config_archive_directory: Option<PathBuf>,
+    /// WAL that is needed is not looked for.
+    pub no_check_wal: bool,
+    /// The node is not waited for.
+    pub no_wait: bool,
+}
 
 /// Puts together what the plan depends on.
 pub(crate) async fn gather(
     context: &Context,
-    args: &Args,
-    forced: bool,
+    request: &Request,
     held: &Held,
     primary_id: i32,
 ) -> Result<(RejoinFacts, RejoinOptions)> {
@@ -44,7 +61,7 @@ pub(crate) async fn gather(
         return Err(Error::new(Exit::Connection, "the primary no longer responds"));
     };
     let data = &config.data_directory;
-    if !context.global.dry_run {
+    if !context.options.dry_run {
         service::wait_until_reaped(context, data).await?;
     }
     let clone_instead = clone_instead(primary);
@@ -54,7 +71,7 @@ pub(crate) async fn gather(
     let stop = service::facts(context, Action::Stop).map_err(unusable)?;
     start.config_directory = context.config_directory(config);
     let installation = context.installation_if_any(config);
-    let pg_rewind = match args.force_rewind.as_deref() {
+    let pg_rewind = match request.rewind.as_deref() {
         Some(path) if !path.is_empty() => path.to_string(),
         _ => installation.required_tool("pg_rewind")?,
     };
@@ -70,8 +87,8 @@ pub(crate) async fn gather(
     let relation = relation.naming(&primary.row.node_name);
     target.switches = switches;
 
-    let options = options(context, args, forced, pg_rewind, &start)?;
-    warn_of_missing_files(context, &args.config_files, data);
+    let options = options(context, request, pg_rewind, &start)?;
+    warn_of_missing_files(context, &request.config_files, data);
     start.places.push(Place::directory("the place for WAL and saved files", &options.kept_files));
     let mut facts = RejoinFacts {
         cluster: held.facts.clone(),
@@ -97,8 +114,13 @@ pub(crate) async fn gather(
     };
     // Where it has diverged can no longer be read in WAL that was overwritten.
     if !facts.local.overwritten {
-        let search =
-            WalSearch { context, session, there: &there, options: &options, no_check: args.no_check_wal };
+        let search = WalSearch {
+            site: context,
+            session,
+            there: &there,
+            options: &options,
+            no_check: request.no_check_wal,
+        };
         search.fill(&mut facts, fork).await.map_err(unreadable)?;
     }
     Ok((facts, options))
@@ -124,26 +146,25 @@ fn unreadable(data: &Path, hint: &str, error: &anyhow::Error) -> Error {
 /// Returns what the operation depends on beside the facts.
 fn options(
     context: &Context,
-    args: &Args,
-    forced: bool,
+    request: &Request,
     pg_rewind: String,
     start: &ServiceFacts,
 ) -> Result<RejoinOptions> {
     let config = context.config()?;
     let name = crate::system::clock::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let kept = context.state_directory()?.join("kept").join(name);
-    let global = &context.global;
+    let asked = &context.options;
     Ok(RejoinOptions {
         on: local_endpoint(config),
         use_slot: config.use_replication_slots,
-        forced,
-        consent: global.yes || global.accept_data_loss || args.force_rewind.is_some(),
+        forced: request.forced,
+        consent: asked.yes || asked.accept_data_loss || request.rewind.is_some(),
         asked: false,
-        accept_data_loss: global.accept_data_loss,
-        force: global.force,
-        reclone: args.reclone,
-        no_wait: args.no_wait,
-        kept_files: match &args.config_archive_dir {
+        accept_data_loss: asked.accept_data_loss,
+        force: asked.force,
+        reclone: request.reclone,
+        no_wait: request.no_wait,
+        kept_files: match &request.config_archive_directory {
             Some(directory) => directory.join(format!("pgbaton-config-archive-{}", config.node_name)),
             None => kept.join("files"),
         },
@@ -156,10 +177,9 @@ fn options(
     })
 }
 
-fn warn_of_missing_files(context: &Context, names: &[String], data: &Path) {
+fn warn_of_missing_files(site: &Site, names: &[String], data: &Path) {
     for missing in names.iter().filter(|name| !data.join(name).exists()) {
-        context.ui.message(
-            Level::Warning,
+        site.messages.warning(
             &format!("there is no file \"{missing}\" in the data directory"),
             Some("It was named by --config-files."),
             None,

@@ -3,7 +3,6 @@
 use tokio::time::timeout;
 
 use crate::assess::history::{Relation, relation_of};
-use crate::context::Context;
 use crate::error::Result;
 use crate::facts::branch::Fork;
 use crate::facts::cluster::NodeFacts;
@@ -18,6 +17,7 @@ use crate::pg::installation::Installation;
 use crate::pg::provenance;
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
+use crate::site::Site;
 use crate::system::command::Command;
 use crate::system::process;
 
@@ -68,14 +68,14 @@ pub(super) async fn compare(
 /// # Errors
 /// Exit code 1 where that is needed and psql cannot be found.
 pub(super) async fn with_history(
-    context: &Context,
+    site: &Site,
     installation: &Installation<'_>,
     primary: &NodeFacts,
     mut there: ServerFacts,
 ) -> Result<ServerFacts> {
     if there.lineage.as_ref().is_none_or(|lineage| lineage.history.is_none()) {
         let psql = installation.required_tool("psql")?;
-        let history = primary_history(context, &psql, primary, there.timeline).await;
+        let history = primary_history(site, &psql, primary, there.timeline).await;
         let promotions = there.lineage.map(|lineage| lineage.promotions).unwrap_or_default();
         there.lineage = Some(Lineage { history, promotions, ..Lineage::default() });
     }
@@ -98,7 +98,7 @@ fn relation_to(local: &Local, there: &ServerFacts, name: &str) -> Relation {
 
 /// Asks the primary for the history of its timeline, as a standby does.
 async fn primary_history(
-    context: &Context,
+    site: &Site,
     psql: &str,
     primary: &NodeFacts,
     timeline: TimelineId,
@@ -113,15 +113,14 @@ async fn primary_history(
             format!("--command=TIMELINE_HISTORY {timeline}"),
         ],
     );
-    command.env.extend(provenance::keep_to_it(&mut command.args, &context.environment));
+    command.env.extend(provenance::keep_to_it(&mut command.args, &site.environment));
     if let Some(password) = conninfo.get("password") {
         let name = node::password_secret(primary.row.node_id);
         secrets.insert(name.clone(), Secret::new(password));
         command.secrets.push(("PGPASSWORD".into(), name));
     }
-    let setting =
-        process::Surroundings { environment: Some(&context.environment), secrets, inherit_pg: true };
-    let answer = timeout(context.node_deadline(), process::run(&command, &setting)).await.ok()?;
+    let setting = process::Surroundings { environment: Some(&site.environment), secrets, inherit_pg: true };
+    let answer = timeout(site.node_deadline(), process::run(&command, &setting)).await.ok()?;
     // The name of the file and its contents.
     let said = answer.ok()?.success().ok()?.stdout;
     said.split_once('|').map(|(_, contents)| contents.to_string())

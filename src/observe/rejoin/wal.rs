@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::assess::history::Relation;
 use crate::config::Config;
-use crate::context::Context;
 use crate::facts::branch::Fork;
 use crate::facts::rejoin::{Local, Needed, Target, segments, segments_from, segments_gone};
 use crate::facts::server::ServerFacts;
@@ -14,12 +13,13 @@ use crate::pg::client::Session;
 use crate::pg::lsn::Lsn;
 use crate::pg::wal::Wal;
 use crate::plan::rejoin::{RejoinFacts, RejoinOptions};
+use crate::site::Site;
 use crate::system::command::Command;
 use crate::system::{files, inspect, process};
 
 /// Where the WAL is looked for that a rejoin needs.
 pub(super) struct WalSearch<'a> {
-    pub(super) context: &'a Context,
+    pub(super) site: &'a Site,
     /// Of the primary.
     pub(super) session: &'a Session,
     /// The primary.
@@ -89,8 +89,8 @@ impl WalSearch<'_> {
             facts.restores = fetch.command().await.is_some();
         }
         facts.keep_bytes = keep_bytes(&facts.local, from);
-        facts.archive_command = archive_command(self.context, self.options, &facts.local).await;
-        if self.context.global.dry_run {
+        facts.archive_command = archive_command(self.site, self.options, &facts.local).await;
+        if self.site.options.dry_run {
             // What was fetched was fetched to look at it.
             files::remove_tree(&self.options.kept)?;
         }
@@ -98,7 +98,7 @@ impl WalSearch<'_> {
     }
 
     fn fetch(&self) -> Fetch<'_> {
-        Fetch { context: self.context, options: self.options, command: OnceCell::new() }
+        Fetch { site: self.site, options: self.options, command: OnceCell::new() }
     }
 }
 
@@ -164,32 +164,32 @@ fn keep_bytes(local: &Local, from: Lsn) -> u64 {
 }
 
 /// Returns `archive_command`, if something waits for it and the server would use it.
-async fn archive_command(context: &Context, options: &RejoinOptions, local: &Local) -> Option<String> {
+async fn archive_command(site: &Site, options: &RejoinOptions, local: &Local) -> Option<String> {
     if local.unarchived.is_empty() {
         return None;
     }
-    let mode = setting(context, options, "archive_mode").await?;
-    let library = setting(context, options, "archive_library").await.unwrap_or_default();
-    let command = setting(context, options, "archive_command").await?;
+    let mode = setting(site, options, "archive_mode").await?;
+    let library = setting(site, options, "archive_library").await.unwrap_or_default();
+    let command = setting(site, options, "archive_command").await?;
     (mode != "off" && library.is_empty() && !command.is_empty()).then_some(command)
 }
 
 /// Asks the program `postgres` for a setting in the files of the local server.
-async fn setting(context: &Context, options: &RejoinOptions, name: &str) -> Option<String> {
-    let installation = context.installation(context.config().ok()?).ok()?;
+async fn setting(site: &Site, options: &RejoinOptions, name: &str) -> Option<String> {
+    let installation = site.installation(site.config().ok()?).ok()?;
     installation.setting(name, options.config_directory.as_deref()).await.ok()
 }
 
-async fn run(context: &Context, program: &str, args: &[String]) -> anyhow::Result<String> {
+async fn run(site: &Site, program: &str, args: &[String]) -> anyhow::Result<String> {
     let setting =
-        process::Surroundings { environment: Some(&context.environment), ..process::Surroundings::default() };
+        process::Surroundings { environment: Some(&site.environment), ..process::Surroundings::default() };
     let command = Command::new(program, args.to_vec());
     Ok(process::run(&command, &setting).await?.success()?.stdout)
 }
 
 /// Fetches segments from the archive, to look at them.
 struct Fetch<'a> {
-    context: &'a Context,
+    site: &'a Site,
     options: &'a RejoinOptions,
     /// `restore_command`, once it was asked for.
     command: OnceCell<Option<String>>,
@@ -202,10 +202,10 @@ impl Fetch<'_> {
             // One that is not to be run counts as none.
             let own =
                 |config: &Config| config.command("restore_command", &config.restore_command).ok()?.cloned();
-            let configured = self.context.config().ok().and_then(own);
+            let configured = self.site.config().ok().and_then(own);
             let command = match configured {
                 Some(command) => Some(command),
-                None => setting(self.context, self.options, "restore_command").await,
+                None => setting(self.site, self.options, "restore_command").await,
             };
             let _ = self.command.set(command.filter(|command| !command.is_empty()));
         }
@@ -219,12 +219,12 @@ impl Fetch<'_> {
         let path: PathBuf = place.join(name);
         // The server quotes neither; this user's own state directory has no odd name.
         let line = placed(command, &path.display().to_string(), name);
-        let fetched = run(self.context, "/bin/sh", &["-c".into(), line]).await;
+        let fetched = run(self.site, "/bin/sh", &["-c".into(), line]).await;
         match fetched {
             Ok(_) if path.exists() => Ok(true),
             Ok(_) => Ok(false),
             Err(error) => {
-                self.context.debug(&format!("segment {name} could not be fetched: {error:#}"));
+                self.site.debug(&format!("segment {name} could not be fetched: {error:#}"));
                 files::remove_file(&path)?;
                 Ok(false)
             }

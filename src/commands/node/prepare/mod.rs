@@ -19,7 +19,16 @@ use crate::ui::Level;
 /// Exit code 6 without a connection, 1 for a failed check, 5 or 7 for a failed step.
 pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report> {
     let apply = args.apply || (context.global.dry_run && !args.print);
-    let seen = prepare::look(context, args, apply).await?;
+    let request = prepare::Request {
+        print: args.print,
+        nodes: args.node.clone(),
+        networks: args.network.clone(),
+        auth_method: args.auth_method.clone(),
+        generate_password: args.generate_password,
+        no_password: args.no_password,
+        archive_command: args.archive_command.clone(),
+    };
+    let seen = prepare::look(context, &request, apply, &|question| context.ui.ask_password(question)).await?;
     let work = Work::of(&seen.facts, &seen.wanted);
     let requirements = work.requirements();
     let met = requirements.iter().all(|requirement| requirement.status == RequirementStatus::Ok);

@@ -11,6 +11,7 @@ use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::running_postmaster;
 use crate::observe::own_node::secrets_of;
+use crate::observe::rejoin::Request;
 use crate::observe::under_locks::{self, Held, hold};
 use crate::observe::{self, open_operations, rejoin_primary, unfinished};
 use crate::operation::announce::say;
@@ -64,7 +65,16 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
         )
         .detail("Nothing was changed."));
     }
-    let (facts, mut options) = observe::rejoin::gather(context, args, forced, &held, primary_id).await?;
+    let request = Request {
+        forced,
+        rewind: args.force_rewind.clone(),
+        reclone: args.reclone,
+        config_files: args.config_files.clone(),
+        config_archive_directory: args.config_archive_dir.clone(),
+        no_check_wal: args.no_check_wal,
+        no_wait: args.no_wait,
+    };
+    let (facts, mut options) = observe::rejoin::gather(context, &request, &held, primary_id).await?;
     let mut rejoin = plan(&facts, &options);
     if let Some(decision) = &rejoin.decision {
         let follows = match decision.rung {

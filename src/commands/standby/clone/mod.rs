@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::node::{Action, Checkpoint};
-use crate::cli::standby::{Clone as Args, Register};
+use crate::cli::standby::{Clone as Args, ExternalFiles, Register};
 use crate::commands::node as node_commands;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::cluster::ask_node;
 use crate::facts::directory::Contents;
-use crate::observe::clone::{Asked, connect, prepare, source_conninfo};
+use crate::observe::clone::{Asked, ExternalPlace, Request, connect, prepare, source_conninfo};
 use crate::observe::{discovery, superuser};
 use crate::operation::carry_out::{How, carry_out};
 use crate::operation::event_hook::{Happening, notify};
@@ -32,13 +32,14 @@ const STREAMING_S: u64 = 30;
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
     refuse_barman(config, args)?;
-    let given = source_conninfo(context, args)?;
+    let request = request(args);
+    let given = source_conninfo(context, &request)?;
     let session = connect(context, &given).await?;
     let mut secrets = Secrets::new();
     let superuser = superuser::connect(context, &given, "the source server", &mut secrets).await?;
     let asked = Asked::all(context, session, superuser).await?;
     context.belongs_to(asked.system_identifier());
-    let (facts, options) = prepare(context, args, &given, asked, &mut secrets).await?;
+    let (facts, options) = prepare(context, &request, &given, asked, &mut secrets).await?;
     let plan = plan(&facts, &options);
     let mut done = carry_out(context, &plan, How::new(context, secrets)).await;
     tell_loss(&mut done, &facts, &options);
@@ -134,6 +135,23 @@ fn tell_loss(done: &mut Done, facts: &CloneFacts, options: &CloneOptions) {
     }
     let removed = format!("What \"{}\" held before was removed.", options.data_directory.display());
     done.map_error(|error| error.detail(removed).changed());
+}
+
+fn request(args: &Args) -> Request {
+    Request {
+        source_host: args.source_host.clone(),
+        upstream_node_id: args.upstream_node_id,
+        upstream_conninfo: args.upstream_conninfo.clone(),
+        replication_user: args.replication_user.clone(),
+        spread_checkpoint: args.spread_checkpoint,
+        verify_backup: args.verify_backup,
+        external_files: args.copy_external_config_files.map(|place| match place {
+            ExternalFiles::Samepath => ExternalPlace::SamePath,
+            ExternalFiles::Pgdata => ExternalPlace::DataDirectory,
+        }),
+        conf_only: args.replication_conf_only,
+        recovery_min_apply_delay: args.recovery_min_apply_delay.clone(),
+    }
 }
 
 fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
