@@ -3,7 +3,7 @@
 use crate::output::table::{csv_field, draw};
 use crate::registry::Event;
 
-/// Draws repmgr's table, with the time zone; details are left out of the narrower form.
+/// Draws repmgr's table; details are left out of the narrower form.
 pub fn table(events: &[Event], compact: bool) -> String {
     let header: &[&str] = if compact {
         &["Node ID", "Name", "Event", "OK", "Timestamp"]
@@ -12,9 +12,6 @@ pub fn table(events: &[Event], compact: bool) -> String {
     };
     let rows = events.iter().map(|event| {
         let mut row = fields(event);
-        if let Some(timestamp) = row.last_mut() {
-            *timestamp = format!("{timestamp} {}", event.time_zone);
-        }
         if !compact {
             row.push(event.details.clone().unwrap_or_default());
         }

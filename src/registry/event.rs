@@ -21,9 +21,6 @@ pub struct Event {
     /// When, `YYYY-MM-DD HH24:MI:SS` in the server's time zone, as repmgr prints it.
     #[serde(default, skip_serializing)]
     pub local_timestamp: String,
-    /// The abbreviation of the server's time zone, or its offset.
-    #[serde(default, skip_serializing)]
-    pub time_zone: String,
     /// More about it.
     pub details: Option<String>,
 }
@@ -61,8 +58,7 @@ pub async fn read(session: &Session, filter: &Filter) -> Result<Vec<Event>, SqlE
             "SELECT COALESCE(json_agg(row_to_json(e)), '[]')::text FROM (\
                SELECT e.node_id, n.node_name, e.event, e.successful, e.details, \
                       to_char(e.event_timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS timestamp, \
-                      to_char(e.event_timestamp, 'YYYY-MM-DD HH24:MI:SS') AS local_timestamp, \
-                      to_char(e.event_timestamp, 'TZ') AS time_zone \
+                      to_char(e.event_timestamp, 'YYYY-MM-DD HH24:MI:SS') AS local_timestamp \
                  FROM repmgr.events e LEFT JOIN repmgr.nodes n USING (node_id) \
                 WHERE ($1::integer IS NULL OR e.node_id = $1::integer) AND ($2 IS NULL OR n.node_name = $2) \
                   AND ($3 IS NULL OR e.event = $3) \
