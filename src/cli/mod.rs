@@ -297,6 +297,12 @@ impl Noun {
             Self::Node(Node::Stop(_)) => Verb::NodeStop,
             Self::Node(Node::Restart(_)) => Verb::NodeRestart,
             Self::Node(Node::Reload) => Verb::NodeReload,
+            // It is the same operation, unfinished as well as finished.
+            Self::Node(Node::Service(node::Service {
+                action: Some(node::Action::Promote),
+                list_actions: false,
+                ..
+            })) => Verb::StandbyPromote,
             Self::Node(Node::Service(_)) => Verb::NodeService,
             Self::Node(Node::Rejoin(_)) => Verb::NodeRejoin,
             Self::Node(Node::Guard(_)) => Verb::NodeGuard,
@@ -360,6 +366,9 @@ mod tests {
             let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
             assert_eq!(cli.noun.verb(), verb);
         }
+        let verb = |line: &str| Cli::try_parse_from(line.split_whitespace()).unwrap().noun.verb();
+        assert_eq!(verb("pgbaton node service --action=promote"), Verb::StandbyPromote);
+        assert_eq!(verb("pgbaton node service --action=promote --list-actions"), Verb::NodeService);
         assert_eq!(Noun::FarEnd.verb(), Verb::FarEnd);
     }
 }

@@ -377,6 +377,8 @@ fn the_standby_with_more_wal_is_reported() {
     // In the words of repmgr's node service.
     three.pgbaton(["node", "service", "--action=promote"]).run().code(0);
     assert_eq!(nodes.primaries(), ["node3"]);
+    let journals = three.pgbaton(["operation", "list", "--json"]).run();
+    assert_eq!(journals.json()["data"]["operations"][0]["command"], "standby promote", "{journals:?}");
     two.wait_for_replay_of(three);
     assert_eq!(two.psql("SELECT count(*) FROM t"), "100");
 }
