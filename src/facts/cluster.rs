@@ -232,6 +232,18 @@ impl ClusterFacts {
             .iter()
             .find(|node| node.server.as_ref().is_ok_and(|server| server.sender_of(node_name).is_some()))
     }
+
+    /// Returns the node that a standby is connected to, be it only to be refused.
+    pub fn connected_upstream(&self, node_name: &str) -> Option<&NodeFacts> {
+        self.nodes.iter().find(|node| node.facts().is_some_and(|server| server.is_connected_to(node_name)))
+    }
+
+    /// Returns the ID of the node that a standby follows: where it streams from, else where it tries to, else the registered one.
+    pub fn upstream_of(&self, standby: &NodeRow) -> Option<i32> {
+        let name = &standby.node_name;
+        let observed = self.observed_upstream(name).or_else(|| self.connected_upstream(name));
+        observed.map(|up| up.row.node_id).or(standby.upstream_node_id)
+    }
 }
 
 impl NodeFacts {

@@ -77,7 +77,11 @@ impl<'a> How<'a> {
 /// with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, how: How<'_>) -> Done {
     let verb = how.verb;
-    act(context, plan, how).await.unwrap_or_else(|error| Done::not_begun(verb, error))
+    let acts = !context.global.dry_run;
+    act(context, plan, how).await.unwrap_or_else(|error| {
+        let reported = acts && verb.reports(error.exit);
+        Done::not_begun(error, reported)
+    })
 }
 
 /// Carries the plan out, or, without one, returns why it was not begun.

@@ -3,8 +3,8 @@
 use rustix::process::Signal;
 
 use crate::support::{
-    self, Fingerprint, Nodes, Pg, Running, SOON, StopMode, TestServer, executed, planned, postgres, slow,
-    versions,
+    self, Fingerprint, Nodes, Pg, Running, SOON, StopMode, TestServer, executed, metadata, planned, postgres,
+    slow, versions,
 };
 
 const UPSTREAMS: &str = "SELECT string_agg(node_id || ' ' || coalesce(upstream_node_id::text, '-') || ' ' || coalesce(slot_name, '-'), ', ' ORDER BY node_id) FROM repmgr.nodes";
@@ -329,7 +329,11 @@ fn a_standby_whose_connection_would_be_rejected_keeps_its_upstream() {
     );
     two.reload();
     let before = three.psql("SHOW primary_conninfo");
+    let events = || metadata(one, "SELECT count(*) FROM repmgr.events WHERE event = 'standby_follow'");
+    three.pgbaton(["standby", "follow", "--upstream-node-id=2", "--dry-run"]).run().code(23);
+    assert_eq!(events(), "0", "a dry run is no event");
     let output = three.pgbaton(["standby", "follow", "--upstream-node-id=2"]).run();
+    assert_eq!(events(), "1");
     output.code(23).says("cannot open a replication connection to \"node2\"").says("Nothing was changed.");
     assert_eq!(three.psql("SHOW primary_conninfo"), before);
     assert_eq!(one.psql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"), "2");

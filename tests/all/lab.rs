@@ -218,8 +218,8 @@ fn a_sibling_that_the_candidate_cannot_reach_is_detected_before_anything_stops()
     let output = two.pgbaton(["standby", "switchover"]).run();
     output
         .code(6)
-        .says("node \"node3\" streams from the primary but is unreachable from here")
-        .says("overridden by --force")
+        .says("node \"node3\" is connected to the primary but unreachable from here")
+        .says("repeat the command with --force")
         .says("Nothing was changed.");
     assert_eq!(one.postmaster(), postmaster);
     // An override leaves it behind, where it was.

@@ -154,7 +154,7 @@ fn a_hung_primary_whose_host_is_unreachable_requires_the_decision_of_the_operato
         output
             .code(31)
             .says("cannot determine whether the primary \"node1\" is alive")
-            .says("overridden by --force");
+            .says("repeat the command with --force");
         let output = two.pgbaton(["standby", "promote", "--force"]).run();
         output
             .code(0)

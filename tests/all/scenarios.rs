@@ -391,7 +391,10 @@ fn the_survivor_of_two_losses_says_that_data_may_be_missing() {
     // Gone with its disk: else it would be read from its files.
     std::fs::rename(&one.data, one.dir.join("gone")).unwrap();
     let output = three.pgbaton(["standby", "promote"]).run();
-    output.code(1).says("commits on the new primary would wait forever").says("overridden by --force");
+    output
+        .code(1)
+        .says("commits on the new primary would wait forever")
+        .says("repeat the command with --force");
     assert_eq!(nodes.primaries(), Vec::<&str>::new());
     let output = three.pgbaton(["--json", "standby", "promote", "--force", "--accept-data-loss"]).run();
     output.code(0).says("node \"node2\" is unreachable").says("may be missing on this node");

@@ -782,7 +782,7 @@ fn doubtful_candidates_are_refused_and_accepted_on_request() {
     let ledger = Ledger::begin(one, &nodes.servers);
     let refused = |texts: &[&str]| {
         let output = two.pgbaton(["standby", "switchover"]).run();
-        output.code(1).says("Nothing was changed.").says("overridden by --force");
+        output.code(1).says("Nothing was changed.").says("repeat the command with --force");
         texts.iter().for_each(|text| {
             output.says(text);
         });
@@ -829,7 +829,7 @@ fn a_candidate_that_is_far_behind_is_refused() {
         .code(1)
         .says("node \"node2\" lags far behind")
         .says("still has to replay")
-        .says("overridden by --force");
+        .says("repeat the command with --force");
     assert_eq!(nodes.primaries(), ["node1"]);
     two.pgbaton(["standby", "switchover", "--force", "--dry-run"]).run().code(0);
     support::send(startup, Signal::CONT);

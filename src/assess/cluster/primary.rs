@@ -139,7 +139,7 @@ impl<'a> Judge<'a> {
             node.facts()
                 .and_then(|server| server.receiver.as_ref())
                 .is_some_and(|receiver| receiver.status.as_deref() == Some("streaming"))
-                && self.facts.observed_upstream(&node.row.node_name).is_none()
+                && self.facts.connected_upstream(&node.row.node_name).is_none()
         });
         let answering = self.facts.nodes.iter().any(|node| {
             node.row.node_type == NodeType::Primary

@@ -79,8 +79,7 @@ fn comes_back_to(cluster: &ClusterFacts, from: i32, node_id: i32) -> Option<Stri
     for _ in 0..cluster.nodes.len() {
         let node = cluster.node(at)?;
         names.push(format!("\"{}\"", node.row.node_name));
-        let observed = cluster.observed_upstream(&node.row.node_name).map(|up| up.row.node_id);
-        at = observed.or(node.row.upstream_node_id)?;
+        at = cluster.upstream_of(&node.row)?;
         if at == node_id {
             return Some(names.join(", "));
         }

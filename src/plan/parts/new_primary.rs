@@ -203,13 +203,11 @@ pub fn siblings<'a>(
         })
         .filter(|node| {
             // A cascaded standby stays with its upstream as long as that is a standby itself.
-            let observed = cluster.observed_upstream(&node.row.node_name).map(|up| up.row.node_id);
-            let upstream = observed.or(node.row.upstream_node_id);
             let stays = |id: i32| {
                 Some(id) != former
                     && cluster.node(id).and_then(NodeFacts::facts).is_some_and(|server| server.in_recovery)
             };
-            !upstream.is_some_and(stays)
+            !cluster.upstream_of(&node.row).is_some_and(stays)
         })
         .collect()
 }

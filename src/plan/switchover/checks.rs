@@ -210,8 +210,8 @@ pub(super) fn silent_nodes(
         .filter_map(|node| {
             let silence = node.server.as_ref().err()?;
             let name = &node.row.node_name;
-            let check = if options.siblings_follow && old.sender_of(name).is_some() {
-                let message = format!("node \"{name}\" streams from the primary but is unreachable from here");
+            let check = if options.siblings_follow && old.is_connected_to(name) {
+                let message = format!("node \"{name}\" is connected to the primary but unreachable from here");
                 Check::fail("node_not_asked", message)
                     .hint(format!(
                         "It could not be pointed at the new primary. Fix the network first, or run \"pgbaton standby follow\" on \
