@@ -77,7 +77,6 @@ const DELIBERATE: &[(&str, &str)] = &[
         r"^standby switchover on the primary: [-+] exit code (18|1)$",
         "a failed check is 1: nothing was changed",
     ),
-    (r"^standby follow on the primary: [-+] exit code (1|32)$", "it would lose the WAL of this primary: 32"),
     (r"^node rejoin of a running node: [-+] exit code (24|0)$", "it streams already: done is done"),
     // Events and hooks.
     (

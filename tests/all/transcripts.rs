@@ -88,7 +88,8 @@ fn masked(text: &str, on: &TestServer) -> String {
     }
     for (form, shown) in [
         (r"\b\d{8}T\d{6}\.\d+Z-[0-9a-f]{4}\b", "20261201T120000.000Z-0001"),
-        (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| UTC|\+00)?", "2026-12-01 12:00:00 UTC"),
+        (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| UTC|\+00)", "2026-12-01 12:00:00 UTC"),
+        (r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b", "2026-12-01 12:00:00"),
         (r"\b\d{8}T\d{6}Z\b", "20261201T120000Z"),
         (r"\b\d\d:\d\d:\d\d\b", "12:00:00"),
         (r"kept/\d+-settings", "kept/4711-settings"),
