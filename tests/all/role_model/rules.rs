@@ -120,7 +120,7 @@ pub const RULES: [Entry; 19] = [
         rule: Rule::RequestIsRemembered,
         says: "a requested promotion counts as one that has happened, until it has or its server is down",
         kept_by: "plan/promote/other_primary.rs: requested_elsewhere; assess/start/mod.rs: of_a_node; \
-                  operation/resume.rs: refuse_while_requested",
+                  operation/abandon.rs: refuse_while_requested",
         needed_in: OVERRIDDEN,
     },
     Entry {
