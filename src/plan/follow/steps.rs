@@ -15,12 +15,10 @@ use crate::pg::statement::Statement;
 use crate::plan::parts::following::{
     QUERY_S, create_slot, drop_slot, drop_stale, record_upstream, slot_of, streams, upstream,
 };
-use crate::plan::parts::standby::{Past, replays_late};
+use crate::plan::parts::standby::{AUTO_CONF, Past, replays_late};
 use crate::plan::register::{drop_inactive_slot, endpoint};
 use crate::plan::{Back, Check, FileOp, OnFailure, Op, Order, Phase, Plan, Probe, Request, Standby, Step};
 use crate::registry::{NodeRow, NodeType, node};
-
-const AUTO_CONF: &str = "postgresql.auto.conf";
 
 /// Seconds within which a WAL receiver releases a slot after it was repointed.
 const FREE_S: u32 = 15;
