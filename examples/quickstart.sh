@@ -40,7 +40,8 @@ options "$@"
 if [ -e "$base/complete" ]; then
     make_base
     pg_bindir=$(cat "$base/pg_bindir")
-    for node in 1 2 3; do
+    # After the machine was down: a primary starts once a majority of the nodes has confirmed that it is the primary.
+    for node in 2 3 1; do
         is_running "$node" || pgbaton "$node" node start
     done
     leave_running
