@@ -66,7 +66,7 @@ pub(crate) struct Request {
     pub(crate) archive_command: Option<String>,
 }
 
-/// Looks at everything. `apply` asks for a password that is missing, by `ask`, which returns None where nobody can answer.
+/// Looks at everything. `apply` asks for a password that is missing, by `ask`, which returns None where no one is there to answer.
 ///
 /// # Errors
 /// Exit code 6 without a connection, 1 for what was asked for wrongly.

@@ -51,7 +51,7 @@ pub(crate) fn find(
     Ok(out)
 }
 
-/// Asks for what is missing. `ask` puts a question; None where nobody can answer it.
+/// Asks for what is missing. `ask` puts a question; None where no one is there to answer it.
 pub(crate) fn ask(ask: &dyn Fn(&str) -> Option<Secret>, wanted: &mut Wanted) {
     for (role, password) in &mut wanted.passwords {
         if matches!(password, Password::Missing)

@@ -33,26 +33,15 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let id = header.operation_id.clone();
     let held = held(context, header).await?;
     let _alone = alone(context, header).await?;
-    if past.past_no_return()
-        && header.plan.steps().any(|step| matches!(step.op, crate::plan::Op::Promote { .. }))
-    {
+    let was_past = past.past_no_return();
+    if was_past && header.plan.steps().any(|step| matches!(step.op, crate::plan::Op::Promote { .. })) {
         refuse_while_requested(context, held.as_ref(), &id)?;
     }
-    let was_past = past.past_no_return();
-    let plan = undo(&header.plan, was_past);
-    let far_ends = abandoned_ends(context, &plan, &past, &id).await?;
-    let mut plan = plan;
-    // A dry run opens no way to another host.
-    if !context.global.dry_run {
-        plan.rollback.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
-    }
+    let mut plan = undo(&header.plan, was_past);
     if context.global.dry_run {
-        let begun = |back: &&Back| {
-            let names = &back.if_started;
-            names.is_empty() || names.iter().any(|id| past.started(Stage::Forward, id))
-        };
+        let due = |back: &&Back| back.is_due(|id| past.started(Stage::Forward, id));
         let undone: Vec<&str> =
-            plan.rollback.iter().filter(begun).map(|back| back.step.title.as_str()).collect();
+            plan.rollback.iter().filter(due).map(|back| back.step.title.as_str()).collect();
         let detail = match undone.is_empty() {
             true => "Its journal would be closed; there is nothing to undo.".to_string(),
             false => {
@@ -62,6 +51,8 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         context.ui.message(Level::Notice, "this is a dry run: nothing was changed", Some(&detail), None);
         return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
     }
+    let far_ends = abandoned_ends(context, &plan, &past, &id).await?;
+    plan.rollback.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
     let (world, past) = world(context, loaded, &past, held.as_ref(), far_ends).await?;
     let mut outcome = run::undo(&plan, &past, &world, "abandoned").await;
     world.release().await;
@@ -129,7 +120,7 @@ fn refuse_while_requested(context: &Context, held: Option<&Held>, id: &str) -> R
 /// Opens the way to the host of the old primary, ends what an earlier run has left at work there, and sees to it that a server that is down
 /// comes back as a standby only.
 async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -> Result<FarEnds> {
-    let far_end = plan.far_ends.first().filter(|_| past.is_resumed() && !context.global.dry_run);
+    let far_end = plan.far_ends.first().filter(|_| past.is_resumed());
     let Some(far_end) = far_end else { return Ok(FarEnds::default()) };
     let name = &far_end.node_name;
     let error = match secured(context, far_end, OPEN).await {

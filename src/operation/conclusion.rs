@@ -89,7 +89,8 @@ fn state(plan: &Plan, outcome: &Outcome) -> &'static str {
         Ended::BackFailed => "The rollback failed in part.",
         Ended::Incomplete => "Everything else was done.",
         Ended::Unfinished if outcome.exit == Exit::Promotion => {
-            "The promotion may still take place at any time: do not promote another node. Not all steps of the operation were run."
+            "The promotion may still take place at any time: do not promote another node. Until then there may be no primary. Not all steps of \
+             the operation were run."
         }
         Ended::Unfinished => "The operation is unfinished: not all of its steps were run.",
         Ended::Done | Ended::NothingToDo => "",

@@ -25,11 +25,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
             }
             Verdict::Fail if check.waived => context.ui.message(
                 Level::Warning,
-                &format!(
-                    "overridden by {}: {}",
-                    check.waiver.map_or("", crate::plan::Waiver::option),
-                    check.message
-                ),
+                &format!("overridden by {}: {}", check.waiver.map_or("", Waiver::option), check.message),
                 check.detail.as_deref(),
                 None,
             ),
@@ -51,7 +47,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     let mut error = if failed.len() == 1 {
         let mut error = Error::new(exit, format!("cannot {}: {}", plan.title, first.message));
         error.detail.clone_from(&first.detail);
-        error.hint = told_hint(first);
+        error.hint = hint_of(first);
         error
     } else {
         let issues = failed
@@ -62,7 +58,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
                 node_id: check.node_id,
                 message: check.message.clone(),
                 detail: check.detail.clone(),
-                hint: told_hint(check),
+                hint: hint_of(check),
             })
             .collect();
         Error::new(exit, format!("cannot {}: {} checks failed", plan.title, failed.len())).issues(issues)
@@ -74,7 +70,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
 }
 
 /// Returns a check's hint, with the option that would override it, unless it names that itself.
-fn told_hint(check: &Check) -> Option<String> {
+fn hint_of(check: &Check) -> Option<String> {
     let with = |waiver: Waiver| format!("with {}", waiver.option());
     let named = |waiver: &Waiver| check.hint.as_ref().is_some_and(|hint| hint.contains(&with(*waiver)));
     let waiver = check.waiver.filter(|waiver| !named(waiver));

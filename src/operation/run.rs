@@ -261,7 +261,7 @@ impl<'a, W: World> Run<'a, W> {
                 || (notes.failures.iter().any(refused) && !self.past.started(Stage::Forward, &step.id))
         };
         let left = |step: &Step| !put_back || step.left_in_place.is_some();
-        self.plan.steps().any(|step| left(step) && !without_effect(step) && self.started(step))
+        self.plan.steps().any(|step| left(step) && !without_effect(step) && self.started(&step.id))
     }
 
     fn note(&self, ended: Ended) -> String {
@@ -275,8 +275,8 @@ impl<'a, W: World> Run<'a, W> {
         }
     }
 
-    fn started(&self, step: &Step) -> bool {
-        self.notes.borrow().started.contains(&step.id) || self.past.started(Stage::Forward, &step.id)
+    fn started(&self, id: &str) -> bool {
+        self.notes.borrow().started.contains(id) || self.past.started(Stage::Forward, id)
     }
 
     fn commit(&self) {
@@ -454,14 +454,10 @@ impl<'a, W: World> Run<'a, W> {
             self.warn(format!("could not record that the rollback begins: {cause:#}"));
         }
         let mut restored = true;
-        let needed: Vec<_> = (self.plan.rollback.iter())
-            .filter(|back| {
-                let named = |step: &Step| back.if_started.contains(&step.id);
-                back.if_started.is_empty() || self.plan.steps().any(|step| named(step) && self.started(step))
-            })
-            .collect();
-        let of = needed.len();
-        for (i, back) in needed.into_iter().enumerate() {
+        let due: Vec<_> =
+            self.plan.rollback.iter().filter(|back| back.is_due(|id| self.started(id))).collect();
+        let of = due.len();
+        for (i, back) in due.into_iter().enumerate() {
             if self.past.done(Stage::Back, &back.step.id) {
                 self.world.narrate(Narration::StepSkipped(&back.step));
                 self.report(Stage::Back, &back.step, StepStatus::AlreadyDone, None);

@@ -221,6 +221,13 @@ pub struct Back {
     pub step: Step,
 }
 
+impl Back {
+    /// Says whether the step belongs to the rollback of a run; `started` says of the ID of a step whether the run has started that.
+    pub fn is_due(&self, started: impl Fn(&str) -> bool) -> bool {
+        self.if_started.is_empty() || self.if_started.iter().any(|id| started(id))
+    }
+}
+
 /// When a rollback that failed in part counts as done: what is left is then only a nuisance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Regained {

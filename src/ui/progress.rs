@@ -69,7 +69,7 @@ fn style() -> ProgressStyle {
         .with_key("text", write_text)
 }
 
-/// Writes the text beside the bar.
+/// Writes the text at the end of the bar.
 fn write_text(state: &ProgressState, out: &mut dyn fmt::Write) {
     let (done, total) = (state.pos(), state.len().unwrap_or(0).max(1));
     let rate = if state.elapsed() > RATE_AFTER { state.per_sec() } else { 0.0 };
@@ -187,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_told_in_hours_too() {
-        let told = |rate, s| amounts(20 << 20, 3 << 30, rate, Duration::from_secs(s));
-        assert_eq!(told(0.0, 0), "20 MB of 3.0 GB");
-        assert_eq!(told(8e6, 309), "20 MB of 3.0 GB, 7.6 MB/s, 5:09 left");
-        assert_eq!(told(8e6, 3909), "20 MB of 3.0 GB, 7.6 MB/s, 1:05:09 left");
+    fn the_time_left_is_shown_with_hours() {
+        let shown = |rate, s| amounts(20 << 20, 3 << 30, rate, Duration::from_secs(s));
+        assert_eq!(shown(0.0, 0), "20 MB of 3.0 GB");
+        assert_eq!(shown(8e6, 309), "20 MB of 3.0 GB, 7.6 MB/s, 5:09 left");
+        assert_eq!(shown(8e6, 3909), "20 MB of 3.0 GB, 7.6 MB/s, 1:05:09 left");
         assert_eq!(clock(Duration::from_secs(100 * 3600)), "100:00:00");
     }
 }

@@ -143,7 +143,7 @@ fn unreadable(data: &Path, hint: &str, error: &anyhow::Error) -> Error {
         .hint(hint)
 }
 
-/// Returns what the operation depends on beside the facts.
+/// Returns what the operation depends on besides the facts.
 fn options(
     context: &Context,
     request: &Request,

@@ -161,8 +161,7 @@ impl FarEnds {
         let back: Vec<Step> = {
             let started = self.started.borrow();
             let applies = |back: &&Back| {
-                back.step.at == Some(remote.far_end.node_id)
-                    && (back.if_started.is_empty() || back.if_started.iter().any(|id| started.contains(id)))
+                back.step.at == Some(remote.far_end.node_id) && back.is_due(|id| started.contains(id))
             };
             self.rollback.iter().filter(applies).map(|back| back.step.clone()).collect()
         };
