@@ -178,10 +178,11 @@ fn cut_everywhere(cut: Cut) {
     let observer = Observer::begin(&hosts.nodes.servers);
     let ledger = Ledger::begin(one, &hosts.nodes.servers);
     let begin = || hosts.pgbaton_on(2, ["--json", "standby", "switchover"]).spawn();
-    let old_state = |output: Output| {
+    let lost = "pgbaton on the host of node \"node1\"";
+    let old_state = |output: Output, reason: &str| {
         let json = envelope(&output, "standby switchover", 18, false);
         let detail = json["error"]["detail"].as_str().unwrap();
-        assert!(detail.contains("pgbaton on the host of node \"node1\""), "{output:?}");
+        assert!(detail.contains(reason), "{output:?}");
         assert!(detail.ends_with("All changes have been undone."), "{output:?}");
         assert_eq!(hosts.nodes.primaries(), ["node1"]);
         assert!(!one.data.join("standby.signal").exists());
@@ -200,7 +201,7 @@ fn cut_everywhere(cut: Cut) {
     hosts.node(2).wait_for_step("checkpoint_1");
     cut.carry_out(&hosts);
     send(checkpointer, Signal::CONT);
-    old_state(running.wait(SOON));
+    old_state(running.wait(SOON), lost);
     assert_eq!(one.postmaster(), postmaster);
 
     // While it stops: its own pgbaton brings it back.
@@ -222,22 +223,25 @@ fn cut_everywhere(cut: Cut) {
         if !matches!(cut, Cut::Network) {
             send(checkpointer, Signal::CONT);
         }
-        old_state(running.wait(SOON));
+        old_state(running.wait(SOON), lost);
     });
     // Where its connection is still open, a second channel may have been faster.
     assert!(matches!(cut, Cut::Network) || one.dir.join("state/far-end.log").exists());
     assert_ne!(one.postmaster(), postmaster);
 
-    // It is down and has said so: only we may start it, and we do.
+    // It is down and has said so: only we may start it, and we do. Where its connection is still open, a second one goes on to answer, and
+    // the wait takes its whole time.
     let receiver = two.process_titled("walreceiver");
-    let output = one.with_configuration(&one.stop_that_freezes(receiver), || {
-        let running = begin();
-        hosts.node(2).wait_for_step("wait_until_received");
-        cut.carry_out(&hosts);
-        running.wait(SOON)
+    let output = two.with_configuration("wal_receive_check_timeout = 8", || {
+        one.with_configuration(&one.stop_that_freezes(receiver), || {
+            let running = begin();
+            hosts.node(2).wait_for_step("wait_until_received");
+            cut.carry_out(&hosts);
+            running.wait(SOON)
+        })
     });
     send(receiver, Signal::CONT);
-    old_state(output);
+    old_state(output, if matches!(cut, Cut::Network) { "Timed out after 8 s" } else { lost });
 
     // The other one is promoted: there is only forward, and the connection is made again.
     let (begun, go) = (one.dir.join("starting"), one.dir.join("go"));
