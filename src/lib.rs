@@ -43,8 +43,8 @@
 //!
 //! A new verb touches: its clap type, its variant and its line in the table of commands (`verb.rs`), the match in `cli/mod.rs`, its command
 //! file and the match in `commands/mod.rs`, and a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem
-//! a line of `error::ISSUE_CODES`. Manual pages, completions and the snapshot of the help are written by the tests
-//! (`tests/all/generated.rs`, `tests/all/cli.rs`).
+//! a line of `error::ISSUE_CODES`. The program writes manual pages and completion scripts (`cargo run -- man --directory man`, `cargo run --
+//! completions bash`), a test the snapshot of the help (`tests/all/cli.rs`).
 
 pub mod assess;
 pub mod cli;

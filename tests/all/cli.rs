@@ -1,6 +1,6 @@
 //! What a user sees of pgbaton without any server: help, usage errors, configuration, streams and formats.
 //!
-//! Whole outputs are compared. After an intended change: `SNAPSHOTS=overwrite cargo test --test cli`, and read the diff.
+//! Whole outputs are compared. After an intended change: `SNAPSHOTS=overwrite cargo test --test all cli::`, and read the diff.
 
 use std::path::PathBuf;
 use std::process::Stdio;

@@ -1,7 +1,8 @@
 //! What is committed although the program could print it: completion scripts and manual pages. And what is written twice:
 //! codes in the sources and in the manual.
 //!
-//! After an intended change: `SNAPSHOTS=overwrite cargo test --test generated`.
+//! After an intended change the program writes them: `cargo run -- man --directory man`, `cargo run -- completions bash
+//! >completions/pgbaton.bash`, and so on. `SNAPSHOTS=overwrite cargo test --test all generated::` writes all of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ fn root() -> &'static Path {
 }
 
 /// Fails unless the directory holds exactly these files with these contents; writes them where that is requested.
-fn compare(directory: &str, wanted: &[(String, String)]) {
+fn compare(directory: &str, wanted: &[(String, String)], command: &str) {
     let directory = root().join(directory);
     if std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite") {
         let _ = std::fs::remove_dir_all(&directory);
@@ -35,7 +36,7 @@ fn compare(directory: &str, wanted: &[(String, String)]) {
         let committed = std::fs::read_to_string(directory.join(name)).unwrap();
         assert!(
             committed == *text,
-            "{}/{name} is not what the program prints: SNAPSHOTS=overwrite cargo test --test generated",
+            "{}/{name} is not what the program prints; to write it: {command}",
             directory.display()
         );
     }
@@ -56,6 +57,7 @@ fn completions_are_those_of_the_program() {
             ("pgbaton.bash".into(), script("bash")),
             ("pgbaton.fish".into(), script("fish")),
         ],
+        "cargo run -- completions SHELL >FILE",
     );
     let bash = root().join("completions/pgbaton.bash");
     run_tool(Path::new("/bin/bash"), ["-n".as_ref(), bash.as_os_str()]).code(0);
@@ -75,7 +77,7 @@ fn manual_pages_are_those_of_the_program() {
         .collect();
     all.sort();
     assert_eq!(pgbaton(dir.path(), &["man"]), all.iter().find(|(name, _)| name == "pgbaton.1").unwrap().1);
-    compare("man", &all);
+    compare("man", &all, "cargo run -- man --directory man");
 }
 
 /// Where groff is installed, it has nothing to complain about.
