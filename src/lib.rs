@@ -38,8 +38,8 @@
 //!
 //! Where to begin: whether a server may start as a primary is decided in `assess/start/decide.rs`; the steps of an operation stand in
 //! `plan/` under its name (those of a switchover in `plan/switchover/work.rs`); what a step does, in `operation/live/mod.rs`, `perform`. An
-//! operation of this node whose journal has not ended is called *unfinished* (`journal`, `observe/unfinished.rs`), one that another node
-//! has recorded in the cluster *open* (`registry/operation.rs`, `observe/open_operations.rs`).
+//! operation of this node whose journal has not ended is called *unfinished* (`journal`, `observe/own_operations.rs`), one that another
+//! node has recorded in the cluster *open* (`registry/operation.rs`, `observe/open_operations.rs`).
 //!
 //! A new verb touches: its clap type, its variant and its line in the table of commands (`verb.rs`), the match in `cli/mod.rs`, its command
 //! file and the match in `commands/mod.rs`, and a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem

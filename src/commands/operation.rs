@@ -6,9 +6,9 @@ use crate::context::Context;
 use crate::context::state_directory;
 use crate::error::{Error, Exit, Result};
 use crate::journal::{self, Entry, Status};
-use crate::observe::open_operations;
-use crate::observe::operation_view::view;
 use crate::operation::finish::finish;
+use crate::operation::record;
+use crate::operation::view::view;
 use crate::output::{Data, Report};
 
 /// Carries out `pgbaton operation …`.
@@ -43,12 +43,11 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
         }
         Verb::Resume { id } => finish(context, unfinished(&entries, id.as_deref())?, true).await,
         Verb::Abandon { id: Some(id) } if context.global.force && find(&entries, id).is_err() => {
-            open_operations::close(context, id, " Its journal on its own node, if there is one, stays open.")
-                .await
+            record::close(context, id, " Its journal on its own node, if there is one, stays open.").await
         }
         // It was killed between the end of its journal and that of its record in the cluster.
         Verb::Abandon { id: Some(id) } if find(&entries, id).is_ok_and(is_over) => {
-            match open_operations::close(context, id, "").await {
+            match record::close(context, id, "").await {
                 Err(error) if error.exit == Exit::Failed => Err(finished(id)),
                 // Whether the record is open cannot be seen from here.
                 Err(error) if error.exit == Exit::Connection => Err(finished(id)

@@ -16,7 +16,7 @@ use crate::error::{Error, Exit, Result};
 use crate::facts::identity::{self, Foreign, Found, Identity, Ours, Standing, is_same_place, judge};
 use crate::facts::start_log;
 use crate::facts::topology;
-use crate::journal::{self, Entry, Mark, Record, Stage, unfinished};
+use crate::journal::{self, Entry, Mark, Record, Stage};
 use crate::pg::control_file;
 use crate::system::clock;
 use crate::system::files;
@@ -231,7 +231,7 @@ fn may_leave(directory: &Path, why: &str) -> Result<()> {
             let started = |record: &Record| {
                 matches!(record, Record::Mark { stage: Stage::Forward, mark: Mark::Started, .. })
             };
-            unfinished::blocking(std::slice::from_ref(*entry)).is_some() && loaded.records.iter().any(started)
+            journal::blocking(std::slice::from_ref(*entry)).is_some() && loaded.records.iter().any(started)
         }
         Err(_) => true,
     };

@@ -17,8 +17,8 @@ use crate::far_end::checks::{Expected, checks};
 use crate::far_end::remote::Remote;
 use crate::observe::discovery::{Found, More};
 use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::own_operations;
 use crate::observe::replication_login::{self, NoLogin};
-use crate::observe::unfinished;
 use crate::plan::far_end::Reached;
 use crate::plan::parts::following::upstream;
 use crate::registry::NodeType;
@@ -168,7 +168,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let (late, failed): (Vec<_>, Vec<_>) = logins.into_iter().flatten().partition(|(_, no)| no.late);
     let journal = state_directory
         .map_err(|error| anyhow::anyhow!("{error}"))
-        .and_then(|directory| unfinished::own(&directory));
+        .and_then(|directory| own_operations::own(&directory));
     let own = journal.as_ref().ok().and_then(Option::as_ref);
     let unfinished = own.map(|own| (own.operation_id.clone(), own.command.clone()));
     let working = own.and_then(|own| own.process);

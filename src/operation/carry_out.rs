@@ -9,14 +9,13 @@ use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
 use crate::far_end::remote::Remote;
 use crate::journal::{self, Header, Journal, Past};
-use crate::observe::open_operations;
+use crate::observe::own_operations::make_way;
 use crate::observe::under_locks::Held;
-use crate::observe::unfinished::make_way;
 use crate::operation::conclusion::conclude;
 use crate::operation::examine::{examine, warnings};
 use crate::operation::live::{FarEnds, Live};
 use crate::operation::outcome::{Done, Outcome};
-use crate::operation::run;
+use crate::operation::{record, run};
 use crate::output::{Data, Report};
 use crate::pg::statement::Statement;
 use crate::plan::{Op, Plan};
@@ -102,7 +101,7 @@ async fn act(context: &Context, plan: &Plan, how: How<'_>) -> Result<Done> {
     }
     if nothing_to_do {
         if let Some(held) = held {
-            open_operations::close_settled(context, held, &plan.settled).await;
+            record::close_settled(context, held, &plan.settled).await;
         }
         let report =
             Report { issues: warnings(plan), ..Report::new(Data::Done(json!({ "operation_id": null }))) };

@@ -10,7 +10,7 @@ use super::{
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::identity::{self, Foreign, Found, Standing, is_same_place};
-use crate::journal::{self, unfinished};
+use crate::journal;
 use crate::system::files;
 use crate::system::lock::{Holder, LocalLock};
 use crate::ui::Level;
@@ -157,7 +157,7 @@ async fn take(context: &Context, path: PathBuf, from: PathBuf, me: &Holder) -> R
     if let Some(aside) = &aside {
         move_to(context, &path, aside, me).await?;
     }
-    let open = journal::unfinished(&from).is_ok_and(|left| unfinished::blocking(&left).is_some());
+    let open = journal::unfinished(&from).is_ok_and(|left| journal::blocking(&left).is_some());
     if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
         prepare_state_directory(parent)?;
     }

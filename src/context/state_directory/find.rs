@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::facts::identity::{Found, Standing, is_same_place};
-use crate::journal::{self, unfinished};
+use crate::journal;
 use crate::registry::{NodeRow, NodeType};
 use crate::system::environment::home_of;
 use crate::system::files;
@@ -65,7 +65,7 @@ pub(super) fn find(context: &Context) -> Result<State> {
         }
         (_, Some(other)) => {
             let open = journal::unfinished(&other.path).unwrap_or_default();
-            if let Some(entry) = unfinished::blocking(&open) {
+            if let Some(entry) = journal::blocking(&open) {
                 return Err(Error::failed(format!(
                     "state directory \"{}\" is empty, and an operation of this node is unfinished in \"{}\"",
                     usual.display(),

@@ -13,7 +13,7 @@ use crate::facts::directory::running_postmaster;
 use crate::observe::own_node::secrets_of;
 use crate::observe::rejoin::Request;
 use crate::observe::under_locks::{self, Held, hold};
-use crate::observe::{self, open_operations, rejoin_primary, unfinished};
+use crate::observe::{self, open_operations, own_operations, rejoin_primary};
 use crate::operation::announce::say;
 use crate::operation::carry_out::How;
 use crate::operation::change_roles::{After, Moved, change_roles, take_up};
@@ -34,7 +34,7 @@ use crate::ui::Level;
 pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
     if args.reclone
         && !context.global.dry_run
-        && let Some(entry) = unfinished::own_unfinished(context, |_| true)?
+        && let Some(entry) = own_operations::own_unfinished(context, |_| true)?
     {
         context.ui.say(Level::Notice, "an interrupted rejoin is abandoned for a new clone");
         // After the rewind has begun this is no success, and need not be one.

@@ -1,14 +1,13 @@
-//! The operations that were left unfinished on this node.
+//! The operations of this node whose journals have not ended, and the process that is at work on one.
 
 use std::path::Path;
 
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::journal::unfinished::{blocking, close};
-use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage};
-use crate::observe::operation_view::worker;
+use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage, blocking, close};
 use crate::plan::parts::events;
 use crate::system::clock;
+use crate::system::lock::LocalLock;
 
 /// Looks at what earlier operations left: harmless ones are closed, any other one stops this command.
 pub fn make_way(context: &Context, directory: &Path) -> Result<()> {
@@ -110,4 +109,16 @@ pub fn own(directory: &Path) -> anyhow::Result<Option<Own>> {
         command: entry.journal.as_ref().map_or("?", |journal| &journal.header.command).to_string(),
         process: worker(entry, directory),
     }))
+}
+
+/// The process that is at work on an operation: the one that wrote to its journal last, while it holds the node's lock.
+pub fn worker(entry: &Entry, directory: &Path) -> Option<u32> {
+    let loaded = entry.journal.as_ref().ok()?;
+    let resumed = loaded.records.iter().rev().find_map(|record| match record {
+        Record::Resumed { pid, .. } => Some(*pid),
+        _ => None,
+    });
+    let pid = resumed.unwrap_or(loaded.header.pid);
+    let holder = LocalLock::holder(directory).ok().flatten()?;
+    (holder.pid == pid).then_some(pid)
 }
