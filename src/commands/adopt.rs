@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::cli::operation::Cleanup;
 use crate::context::Context;
-use crate::context::state_directory::{self, Taken};
 use crate::error::{Error, Exit, Result};
 use crate::journal::{self, Entry};
 use crate::output::{Data, Report};
+use crate::site::state_directory::{self, Taken};
 use crate::system::clock;
 use crate::system::files;
 use crate::system::lock::Holder;

@@ -3,13 +3,13 @@
 use crate::cli::operation::Operation as Verb;
 use crate::commands::adopt;
 use crate::context::Context;
-use crate::context::state_directory;
 use crate::error::{Error, Exit, Result};
 use crate::journal::{self, Entry, Status};
 use crate::operation::finish::finish;
 use crate::operation::record;
 use crate::operation::view::view;
 use crate::output::{Data, Report};
+use crate::site::state_directory;
 
 /// Carries out `pgbaton operation …`.
 ///

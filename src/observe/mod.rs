@@ -1,6 +1,5 @@
 //! What is found out before anything is decided: the cluster, the hosts, the local node, and the facts of each operation. Read-only but for
-//! locks and the journals of this node. May use `far_end`, `site` and what is below them, and types of `plan`; what needs the state
-//! directory still takes the whole `context`.
+//! locks, the saved topology and the journals of this node. May use `far_end`, `site` and what is below them, and types of `plan`.
 
 pub mod clone;
 pub mod discovery;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::context::Context;
 use crate::facts::cluster::NodeFacts;
 use crate::far_end::remote::Remote;
 use crate::journal::{self, Status};
@@ -15,13 +14,14 @@ use crate::plan::parts::announce::{Other, Standing};
 use crate::registry::node::ssh_hosts;
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::schema::{self, Present};
+use crate::site::Site;
 
 /// How long another host may take to say what its journals hold.
 const ASK: Duration = Duration::from_secs(10);
 
 /// Reads the rows of open operations on every node that answers: a copy that is cut off may know of one that others do not, and the other
 /// way round.
-pub async fn others(context: &Context, held: &Held) -> Vec<Other> {
+pub async fn others(site: &Site, held: &Held) -> Vec<Other> {
     let read = join_all(
         held.sessions().map(async |(_, session)| operation::open(session).await.unwrap_or_default()),
     )
@@ -34,13 +34,12 @@ pub async fn others(context: &Context, held: &Held) -> Vec<Other> {
     };
     let newest = held.facts.nodes.iter().filter_map(NodeFacts::facts).map(|server| server.timeline).max();
     let mut out = Vec::new();
-    for row in rows.into_values().filter(of_this_cluster).filter(|row| !context.supersedes(&row.operation_id))
-    {
+    for row in rows.into_values().filter(of_this_cluster).filter(|row| !site.supersedes(&row.operation_id)) {
         let node = row.node_id.and_then(|id| held.facts.node(id));
         let node_name = node.map_or_else(|| "?".to_string(), |node| node.row.node_name.clone());
         // One that does not count anyway is not asked after.
         let standing = if row.timeline.is_some() && row.timeline == newest {
-            standing(context, held, &row, node).await
+            standing(site, held, &row, node).await
         } else {
             Standing::Unknown("Its journal was not queried.".into())
         };
@@ -54,9 +53,9 @@ pub async fn metadata(held: &Held, primary_id: i32) -> Option<Present> {
     schema::look(held.session(primary_id)?).await.ok()
 }
 
-async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Option<&NodeFacts>) -> Standing {
-    if context.config().is_ok_and(|config| row.node_id == Some(config.node_id)) {
-        return here(context, row);
+async fn standing(site: &Site, held: &Held, row: &OpenOperation, node: Option<&NodeFacts>) -> Standing {
+    if site.config().is_ok_and(|config| row.node_id == Some(config.node_id)) {
+        return here(site, row);
     }
     let Some(node) = node else { return Standing::Over };
     let hosts = match held.sessions().next() {
@@ -69,11 +68,11 @@ async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Opt
         system_identifier: held.facts.system_identifier(),
         ssh_host: hosts.get(&node.row.node_id).map(String::as_str),
     };
-    let far_end = match node_location::far_end(context, &known).await {
+    let far_end = match node_location::far_end(site, &known).await {
         Ok(far_end) => far_end,
         Err(error) => return Standing::Unknown(format!("Its journal cannot be queried: {error}")),
     };
-    match Remote::open(context, &far_end, ASK).await {
+    match Remote::open(site, &far_end, ASK).await {
         Ok((_, hello)) => match (hello.locked_by, hello.unfinished) {
             (Some(holder), _) => Standing::Open(holder),
             (None, Some((id, _))) if id == row.operation_id => {
@@ -88,8 +87,8 @@ async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Opt
 }
 
 /// An operation of this node: its own journals say it.
-fn here(context: &Context, row: &OpenOperation) -> Standing {
-    let entries = context.state_directory().ok().and_then(|directory| journal::list(&directory).ok());
+fn here(site: &Site, row: &OpenOperation) -> Standing {
+    let entries = site.state_directory().ok().and_then(|directory| journal::list(&directory).ok());
     let Some(entries) = entries else {
         return Standing::Unknown("The journals of this node cannot be read.".into());
     };

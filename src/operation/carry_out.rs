@@ -5,7 +5,6 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
 use crate::far_end::remote::Remote;
 use crate::journal::{self, Header, Journal, Past};
@@ -21,6 +20,7 @@ use crate::pg::statement::Statement;
 use crate::plan::{Op, Plan};
 use crate::registry;
 use crate::secret::Secrets;
+use crate::site::state_directory::{lock, would_lock};
 use crate::system::clock;
 use crate::ui::Level;
 use crate::verb::{Locks, Verb};

@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use crate::context::Context;
-use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
 use crate::journal::Entry;
 use crate::operation::abandon::abandon;
 use crate::operation::resume::{self, TakenUp};
 use crate::operation::view::view;
 use crate::output::{Data, Report};
+use crate::site::state_directory::{lock, would_lock};
 use crate::system::files;
 use crate::ui::Level;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::context::{Context, state_directory};
+use crate::context::Context;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::topology::Topology;
@@ -24,6 +24,7 @@ use crate::plan::FarEnd;
 use crate::plan::parts::hosts::{HostSays, only_speaks, was_primary};
 use crate::registry::node::ssh_hosts;
 use crate::registry::{NodeRow, NodeType};
+use crate::site::state_directory;
 use crate::ui::Level;
 
 /// The longest time that a host may take to answer.

@@ -3,7 +3,6 @@
 
 use crate::command_line::again::again;
 use crate::context::Context;
-use crate::context::state_directory::lock;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::far_end::remote::{OPEN, Remote, second_channel};
 use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record};
@@ -23,6 +22,7 @@ use crate::plan::far_end::{Reached, Standing};
 use crate::plan::parts::events;
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
+use crate::site::state_directory::lock;
 use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};

@@ -9,7 +9,7 @@ use crate::assess::checks::{self, Evidence, Finding, Needs, Status, judge, worst
 use crate::assess::cluster::{Copies, Viewpoint};
 use crate::cli::check::{NodeCheck as Args, Role};
 use crate::config::Config;
-use crate::context::{Context, state_directory};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::check_name::Name;
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
@@ -23,6 +23,7 @@ use crate::pg::failure::Answered;
 use crate::plan::parts::following::upstream;
 use crate::registry::{NodeRow, NodeType};
 use crate::secret::Secrets;
+use crate::site::state_directory;
 use crate::system::inspect;
 
 /// Checks the local node, or the one that was named.

@@ -1,7 +1,6 @@
 //! What every command needs, built once in `main` and handed down: this node ([`Site`]) with the options as they were typed, the streams
 //! and the look of the answer.
 
-use std::cell::RefCell;
 use std::ops::Deref;
 use std::path::Path;
 use std::rc::Rc;
@@ -9,7 +8,6 @@ use std::rc::Rc;
 use futures_util::future::LocalBoxFuture;
 
 use crate::cli::{Global, Noun};
-use crate::context::state_directory::State;
 use crate::error::{Issue, Result};
 use crate::output::{Report, Style};
 pub use crate::site::not_connected;
@@ -36,10 +34,6 @@ pub struct Context {
     pub style: Style,
     /// Carries a command line out, for an operation that begins anew.
     pub dispatch: Dispatch,
-    /// The cluster of this node, where a server has reported it.
-    pub(crate) cluster: RefCell<Option<String>>,
-    /// The state directory, once it was looked for.
-    pub(crate) state: RefCell<Option<State>>,
 }
 
 impl Context {
@@ -62,8 +56,6 @@ impl Context {
             ui,
             style,
             dispatch,
-            cluster: RefCell::default(),
-            state: RefCell::default(),
         }
     }
 }
@@ -120,5 +112,3 @@ impl Messages for Ui {
         Self::log_to(self, path)
     }
 }
-
-pub mod state_directory;
