@@ -42,7 +42,7 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
             Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))))
         }
         Verb::Resume { id } => finish(context, unfinished(&entries, id.as_deref())?, true).await,
-        Verb::Abandon { id: Some(id) } if context.global.force && find(&entries, id).is_err() => {
+        Verb::Abandon { id: Some(id) } if context.options.force && find(&entries, id).is_err() => {
             record::close(context, id, " Its journal on its own node, if there is one, stays open.").await
         }
         // It was killed between the end of its journal and that of its record in the cluster.

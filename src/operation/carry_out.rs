@@ -76,7 +76,7 @@ impl<'a> How<'a> {
 /// with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, how: How<'_>) -> Done {
     let verb = how.verb;
-    let acts = !context.global.dry_run;
+    let acts = !context.options.dry_run;
     act(context, plan, how).await.unwrap_or_else(|error| {
         let reported = acts && verb.reports(error.exit);
         Done::not_begun(error, reported)
@@ -91,7 +91,7 @@ async fn act(context: &Context, plan: &Plan, how: How<'_>) -> Result<Done> {
     }
     examine(context, plan)?;
     let nothing_to_do = plan.is_empty() && plan.verify.is_empty();
-    if context.global.dry_run {
+    if context.options.dry_run {
         if !nothing_to_do {
             rehearse(context, held).await?;
         }

@@ -23,7 +23,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     // What changes roles takes this node's lock together with those of the others, below.
     let _lock = match &entry.journal {
         Ok(loaded) if loaded.header.changes_roles() => None,
-        _ if context.global.dry_run => {
+        _ if context.options.dry_run => {
             would_lock(context, &directory).await?;
             None
         }
@@ -36,7 +36,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
             ))
             .hint("Check what the operation did; then abandon it."));
         }
-        if context.global.dry_run {
+        if context.options.dry_run {
             context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
             return Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))));
         }

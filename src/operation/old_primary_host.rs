@@ -188,7 +188,7 @@ impl Hosts {
     pub(crate) async fn secure(&mut self, context: &Context) {
         let says = &mut self.says;
         let is_seen = |says: &BTreeMap<i32, HostSays>, id| matches!(says.get(&id), Some(HostSays::Seen(_)));
-        if context.global.dry_run {
+        if context.options.dry_run {
             for host in self.hosts.iter().filter(|host| host.is_former && host.lacks_signal) {
                 context.ui.say(
                     Level::Notice,

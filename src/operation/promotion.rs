@@ -47,8 +47,8 @@ pub async fn judge_anew(
         cluster: held.facts.clone(),
     };
     let options = PromoteOptions {
-        force: context.global.force,
-        accept_data_loss: context.global.accept_data_loss,
+        force: context.options.force,
+        accept_data_loss: context.options.accept_data_loss,
         siblings_follow: false,
     };
     let judged = |facts: &PromoteFacts| {

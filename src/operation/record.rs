@@ -47,7 +47,7 @@ pub async fn close(context: &Context, id: &str, journal: &str) -> Result<Report>
         ))
         .hint("Run \"pgbaton operation list\" to see the operations of this node."));
     };
-    let changed = !context.global.dry_run;
+    let changed = !context.options.dry_run;
     if changed {
         session.transaction(&[operation::close(id)]).await.map_err(failed)?;
         context.ui.message(

@@ -79,8 +79,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         cluster: held.facts.clone(),
     };
     let options = PromoteOptions {
-        force: context.global.force,
-        accept_data_loss: context.global.accept_data_loss,
+        force: context.options.force,
+        accept_data_loss: context.options.accept_data_loss,
         siblings_follow: !args.no_siblings_follow,
     };
     let mut promotion = plan(&facts, options);

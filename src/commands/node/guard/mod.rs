@@ -339,7 +339,7 @@ fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> 
 fn wait(context: &Context, args: &Args, config: &Config) -> Duration {
     let given = args.wait.map(|seconds| Duration::from_secs(u64::from(seconds)));
     let wait = given.unwrap_or(config.guard_wait);
-    match context.global.timeout {
+    match context.options.timeout {
         Some(seconds) => wait.min(Duration::from_secs(u64::from(seconds))),
         None => wait,
     }
