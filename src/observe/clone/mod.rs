@@ -109,7 +109,8 @@ impl Asked {
 
     /// Returns the name of the source: that of its node, if it is one.
     fn source_name(&self) -> String {
-        self.source_node().map_or_else(|| self.session.server_name(), |node| node.row.node_name.clone())
+        self.source_node()
+            .map_or_else(|| self.session.server_name().to_string(), |node| node.row.node_name.clone())
     }
 
     /// Returns the primary: the one that runs, else the one that is registered.
