@@ -9,16 +9,16 @@
 //!
 //! | room | holds | may use |
 //! |---|---|---|
-//! | [`start`] | argv in, exit code out | commands, command_line, context, ui, output, pg, system, cli, verb, error |
+//! | [`start`] | argv in, exit code out | commands, command_line, context, ui, output, pg, system, cli, error |
 //! | [`commands`] | one file per verb: options in, calls down, report out | all that follow |
 //! | [`operation`] | carries a plan out: the order of steps (`run`), their effects (`live`), rollback, resuming, what is announced | all that follow |
-//! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, registry, pg, system, cli, verb, error |
-//! | [`observe`] | finds out what is true now, of the cluster and for each operation | far_end, context, site, ui, output, journal, plan, assess, facts, registry, config, pg, system, units, secret, verb, error |
-//! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | site, plan, assess, facts, registry, config, pg, system, secret, verb, error |
-//! | [`context`] | what every command needs: this node, the options as typed, streams, the state directory | site, ui, output, journal, facts, registry, config, pg, system, cli, verb, error |
-//! | [`site`] | this node as a command finds it: what was asked for, configuration, environment, deadlines, connections | facts, config, pg, system, verb, error |
+//! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, pg, system, cli, verb, error |
+//! | [`context`] | what every command needs: this node, the command line, the streams, the look of the answer | site, ui, output, system, cli, verb, error |
 //! | [`ui`] | standard error and the terminal | output, assess, units, secret, error |
 //! | [`output`] | tables, JSON, CSV, plans and errors as text | plan, assess, facts, registry, config, pg, units, error |
+//! | [`observe`] | finds out what is true now, of the cluster and for each operation | far_end, site, journal, plan, assess, facts, registry, config, pg, system, units, secret, error |
+//! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | site, plan, assess, facts, registry, config, pg, system, secret, error |
+//! | [`site`] | this node as a command finds it: what was asked for, configuration, environment, deadlines, connections, the state directory | journal, facts, registry, config, pg, system, verb, error |
 //! | [`journal`] | the intent of an operation, on disk before every effect | plan, system, verb, error |
 //! | [`plan`] | what will be done: `Op`, `Probe`, `Check`, `Plan`, and one pure planner per operation | assess, facts, registry, pg, system, units, secret, verb, error |
 //! | [`assess`] | what the facts mean: pure verdicts | facts, registry, pg, units, error |
@@ -38,8 +38,8 @@
 //!
 //! Where to begin: whether a server may start as a primary is decided in `assess/start/decide.rs`; the steps of an operation stand in
 //! `plan/` under its name (those of a switchover in `plan/switchover/work.rs`); what a step does, in `operation/live/mod.rs`, `perform`. An
-//! operation of this node whose journal has not ended is called *unfinished* (`journal`, `observe/unfinished.rs`), one that another node
-//! has recorded in the cluster *open* (`registry/operation.rs`, `observe/open_operations.rs`).
+//! operation of this node whose journal has not ended is called *unfinished* (`journal`, `observe/own_operations.rs`), one that another
+//! node has recorded in the cluster *open* (`registry/operation.rs`, `observe/open_operations.rs`).
 //!
 //! A new verb touches: its clap type, its variant and its line in the table of commands (`verb.rs`), the match in `cli/mod.rs`, its command
 //! file and the match in `commands/mod.rs`, and a planner if it changes anything. A new answer is a variant of `output::Data`, a new problem

@@ -27,7 +27,7 @@ pub fn again(
                 .hint("Abandon the operation, and type the command.")
         },
     )?;
-    let today = &context.global;
+    let today = &context.options;
     let global = Global {
         force: today.force,
         accept_data_loss: today.accept_data_loss,
@@ -35,7 +35,7 @@ pub fn again(
         dry_run,
         // A password is not in the journal.
         dbname: cli.global.dbname.as_deref().map(without_redacted),
-        ..cli.global.clone()
+        ..cli.global
     };
     let context = Context::new(
         global,

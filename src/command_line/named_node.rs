@@ -22,7 +22,7 @@ use crate::verb::{Node, Use, Verb};
 /// Exit code 1, with the reason.
 pub fn refuse_unused(context: &Context, verb: Verb) -> Result<()> {
     for option in Use::ALL {
-        let Some(given) = option.given(&context.global).filter(|_| !verb.has(option)) else { continue };
+        let Some(given) = context.given(option).filter(|_| !verb.has(option)) else { continue };
         if verb.traits().of_repmgr.contains(&option) {
             let primary = format!("option \"{given}\" has no effect on \"{verb}\"");
             context.ui.message(Level::Warning, &primary, Some(reason(option, verb)), None);
@@ -48,7 +48,7 @@ pub fn refuse_unused(context: &Context, verb: Verb) -> Result<()> {
 /// # Errors
 /// Exit code 1 if there is no such node, or only the local one can be meant; else those of the way there.
 pub async fn node(context: &Context, verb: Verb) -> Result<Option<Report>> {
-    let named = Use::Node.given(&context.global).is_some();
+    let named = context.given(Use::Node).is_some();
     match verb.traits().node {
         _ if !named => Ok(None),
         Node::HandedOver => named_node::elsewhere(context).await,

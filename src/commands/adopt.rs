@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::cli::operation::Cleanup;
 use crate::context::Context;
-use crate::context::state_directory::{self, Taken};
 use crate::error::{Error, Exit, Result};
 use crate::journal::{self, Entry};
 use crate::output::{Data, Report};
+use crate::site::state_directory::{self, Taken};
 use crate::system::clock;
 use crate::system::files;
 use crate::system::lock::Holder;
@@ -30,19 +30,19 @@ pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
     };
     let Taken { path, aside, from, already } = state_directory::adopt(context, from, &me).await?;
     let shown = path.display();
-    let would = if context.global.dry_run { "would be" } else { "was" };
+    let would = if context.options.dry_run { "would be" } else { "was" };
     let say = |text: String| context.ui.say(Level::Notice, &text);
     // Done, the moves have been reported.
-    if let Some(aside) = aside.as_ref().filter(|_| context.global.dry_run) {
+    if let Some(aside) = aside.as_ref().filter(|_| context.options.dry_run) {
         say(format!("what was in \"{shown}\" {would} moved to \"{}\"", aside.display()));
     }
     match &from {
-        Some(_) if !context.global.dry_run => {}
+        Some(_) if !context.options.dry_run => {}
         Some(from) => say(format!("state directory \"{}\" {would} moved to \"{shown}\"", from.display())),
         None if already => say(format!("state directory \"{shown}\" is this node's already")),
         None => say(format!("state directory \"{shown}\" {would} taken over for this node")),
     }
-    if context.global.dry_run {
+    if context.options.dry_run {
         say("this is a dry run: nothing was changed".into());
     }
     let text = |path: &PathBuf| path.display().to_string();
@@ -50,7 +50,7 @@ pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
         "state_directory": text(&path), "moved_aside": aside.as_ref().map(text), "taken_from": from.as_ref().map(text),
     });
     let nothing_to_do = already && aside.is_none() && from.is_none();
-    let changed = !context.global.dry_run && !nothing_to_do;
+    let changed = !context.options.dry_run && !nothing_to_do;
     Ok(Report { changed, ..Report::new(Data::Done(data)) })
 }
 
@@ -60,7 +60,7 @@ pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
 /// Exit code 1 without a state directory of this node, 5 if a file cannot be removed, 30 if a command is running.
 pub async fn cleanup(context: &Context, args: &Cleanup) -> Result<Report> {
     let directory = context.state_directory()?;
-    let dry = context.global.dry_run;
+    let dry = context.options.dry_run;
     let _lock = match dry {
         true => {
             state_directory::would_lock(context, &directory).await?;

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use self::hello::hello;
 use crate::commands::cluster::matrix;
-use crate::context::{Context, not_connected, state_directory};
+use crate::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::stays_down;
 use crate::facts::rejoin::STANDBY_SIGNAL;
@@ -34,6 +34,7 @@ use crate::output::{Data, Report};
 use crate::pg::control_file;
 use crate::plan::{FileOp, Op, Step, could_not};
 use crate::secret::{Secret, Secrets};
+use crate::site::state_directory;
 use crate::system::lock::{Holder, LocalLock};
 use crate::system::{clock, files, inspect};
 use crate::ui::Level;

@@ -3,13 +3,13 @@
 use crate::cli::operation::Operation as Verb;
 use crate::commands::adopt;
 use crate::context::Context;
-use crate::context::state_directory;
 use crate::error::{Error, Exit, Result};
 use crate::journal::{self, Entry, Status};
-use crate::observe::open_operations;
-use crate::observe::operation_view::view;
 use crate::operation::finish::finish;
+use crate::operation::record;
+use crate::operation::view::view;
 use crate::output::{Data, Report};
+use crate::site::state_directory;
 
 /// Carries out `pgbaton operation …`.
 ///
@@ -42,13 +42,12 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
             Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))))
         }
         Verb::Resume { id } => finish(context, unfinished(&entries, id.as_deref())?, true).await,
-        Verb::Abandon { id: Some(id) } if context.global.force && find(&entries, id).is_err() => {
-            open_operations::close(context, id, " Its journal on its own node, if there is one, stays open.")
-                .await
+        Verb::Abandon { id: Some(id) } if context.options.force && find(&entries, id).is_err() => {
+            record::close(context, id, " Its journal on its own node, if there is one, stays open.").await
         }
         // It was killed between the end of its journal and that of its record in the cluster.
         Verb::Abandon { id: Some(id) } if find(&entries, id).is_ok_and(is_over) => {
-            match open_operations::close(context, id, "").await {
+            match record::close(context, id, "").await {
                 Err(error) if error.exit == Exit::Failed => Err(finished(id)),
                 // Whether the record is open cannot be seen from here.
                 Err(error) if error.exit == Exit::Connection => Err(finished(id)

@@ -33,7 +33,7 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     let target = target(context, &facts)?;
     let present = open_operations::metadata(&held, primary.row.node_id).await;
     let records = present.is_some_and(|present| present.own && present.own_or_made().is_some());
-    let options = Options { force: context.global.force, records, ..Options::default() };
+    let options = Options { force: context.options.force, records, ..Options::default() };
     let plan = unregister(&facts, target, wanted, primary, &endpoint(primary), options);
     let done = carry_out(context, &plan, How::new(context, secrets_of(&facts)).holding(&held)).await;
     let row = &target.row;

@@ -1,5 +1,5 @@
 //! pgbaton on the host of another node: what is said to it (`protocol`), what its first answer means (`checks`), the channel to it, and how
-//! a host is made certain of before a promotion (`secure`). May use `context`, `plan` and what is below them.
+//! a host is made certain of before a promotion (`secure`). May use `site`, `plan` and what is below them.
 
 pub mod channel;
 pub mod checks;

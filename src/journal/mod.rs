@@ -7,11 +7,11 @@
 //! The format grows and is never broken: fields that this version does not know are ignored, and what cannot be read that
 //! way gets a higher `format`, which is refused by name. The fixtures in `tests/fixtures/journal` must always parse.
 
+mod blocking;
 mod past;
 mod storage;
 #[cfg(test)]
 mod tests;
-pub mod unfinished;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,7 @@ use crate::error::Exit;
 use crate::plan::Plan;
 use crate::verb::{Unfinished, Verb};
 
+pub use blocking::{blocking, close};
 pub use past::Past;
 pub use storage::{Entry, Flush, Journal, directory, list, load, prune, unfinished};
 

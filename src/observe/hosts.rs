@@ -8,7 +8,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::assess::checks::{HostAnswer, Status, Thresholds};
 use crate::config::{Config, parameters};
-use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::check_name::Name;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -17,8 +16,8 @@ use crate::far_end::checks::{Expected, checks};
 use crate::far_end::remote::Remote;
 use crate::observe::discovery::{Found, More};
 use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::own_operations;
 use crate::observe::replication_login::{self, NoLogin};
-use crate::observe::unfinished;
 use crate::plan::far_end::Reached;
 use crate::plan::parts::following::upstream;
 use crate::registry::NodeType;
@@ -135,9 +134,9 @@ async fn in_time<T>(within: Duration, found: tokio::task::JoinHandle<T>) -> Opti
 ///
 /// # Errors
 /// Exit code 1 without a usable configuration; whatever else fails is an answer.
-pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Result<HostFacts> {
-    let config = context.config()?;
-    let state_directory = context.state_directory();
+pub(crate) async fn look_here(site: &Site, question: &HostQuestion) -> Result<HostFacts> {
+    let config = site.config()?;
+    let state_directory = site.state_directory();
     let within = Duration::from_millis(question.within_ms);
     let (data, servers) = (config.data_directory.clone(), question.data_directory.clone());
     let other_owner = host::other_owner(&config.data_directory);
@@ -149,7 +148,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let data = config.data_directory.clone();
     let places = tokio::task::spawn_blocking(move || host::places(&data));
     let logins = join_all(upstreams.iter().map(|(id, upstream)| async {
-        let tried = timeout(within, replication_login::to_follow(context, upstream)).await;
+        let tried = timeout(within, replication_login::to_follow(site, upstream)).await;
         let late = || NoLogin { why: "no response in time".into(), late: true };
         Some((*id, tried.unwrap_or_else(|_| Err(late())).err()?))
     }));
@@ -168,7 +167,7 @@ pub(crate) async fn look_here(context: &Context, question: &HostQuestion) -> Res
     let (late, failed): (Vec<_>, Vec<_>) = logins.into_iter().flatten().partition(|(_, no)| no.late);
     let journal = state_directory
         .map_err(|error| anyhow::anyhow!("{error}"))
-        .and_then(|directory| unfinished::own(&directory));
+        .and_then(|directory| own_operations::own(&directory));
     let own = journal.as_ref().ok().and_then(Option::as_ref);
     let unfinished = own.map(|own| (own.operation_id.clone(), own.command.clone()));
     let working = own.and_then(|own| own.process);
@@ -208,7 +207,7 @@ pub(crate) struct Absent {
 
 /// Asks the hosts of all nodes at once: this one directly, others by the pgbaton there.
 pub(crate) async fn hosts(
-    context: &Context,
+    site: &Site,
     found: &Found,
     more: &More,
     names: &[Name],
@@ -216,7 +215,7 @@ pub(crate) async fn hosts(
     until: Instant,
 ) -> BTreeMap<i32, std::result::Result<HostFacts, Absent>> {
     let each = found.facts.nodes.iter().map(|node| async move {
-        let asked = timeout_at(until, host_of(context, found, more, node, names, by_ssh, until)).await;
+        let asked = timeout_at(until, host_of(site, found, more, node, names, by_ssh, until)).await;
         let late =
             || Absent { why: Error::new(Exit::Remote, "there was no response in time"), reported: true };
         (node.row.node_id, asked.unwrap_or_else(|_| Err(late())))
@@ -225,7 +224,7 @@ pub(crate) async fn hosts(
 }
 
 async fn host_of(
-    context: &Context,
+    site: &Site,
     found: &Found,
     more: &More,
     node: &NodeFacts,
@@ -236,9 +235,9 @@ async fn host_of(
     let reported = |why| Absent { why, reported: true };
     let row = &node.row;
     let question = question(&found.facts, more, node, names, until);
-    let own = context.config_if_any().ok().flatten();
+    let own = site.config_if_any().ok().flatten();
     if own.is_some_and(|own| (own.node_id, &own.node_name) == (row.node_id, &row.node_name)) {
-        return look_here(context, &question).await.map_err(reported);
+        return look_here(site, &question).await.map_err(reported);
     }
     if !row.active && node.facts().is_none() {
         let why = Error::new(Exit::Remote, "the node is registered as inactive and does not respond");
@@ -250,13 +249,13 @@ async fn host_of(
         system_identifier: found.facts.system_identifier(),
         ssh_host: more.ssh_hosts.get(&row.node_id).map(String::as_str),
     };
-    let far_end = node_location::far_end(context, &known).await.map_err(reported)?;
+    let far_end = node_location::far_end(site, &known).await.map_err(reported)?;
     if matches!(far_end.reached, Reached::Ssh { .. }) && !by_ssh {
         return Err(Absent { why: Error::new(Exit::Remote, "--no-ssh was given"), reported: false });
     }
     let within = until.saturating_duration_since(Instant::now());
     let (remote, hello) =
-        Remote::open(context, &far_end, within).await.map_err(|trouble| reported(trouble.error(&far_end)))?;
+        Remote::open(site, &far_end, within).await.map_err(|trouble| reported(trouble.error(&far_end)))?;
     let wrong = checks(&far_end, &Expected::default(), &Ok(hello));
     if let Some(check) = wrong.into_iter().find(|check| check.stops() && check.exit != Exit::Busy) {
         return Err(reported(Error {

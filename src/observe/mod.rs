@@ -1,6 +1,5 @@
 //! What is found out before anything is decided: the cluster, the hosts, the local node, and the facts of each operation. Read-only but for
-//! locks and the journals of this node. May use `far_end`, `site` and what is below them, and types of `plan`; what needs the state
-//! directory still takes the whole `context`.
+//! locks, the saved topology and the journals of this node. May use `far_end`, `site` and what is below them, and types of `plan`.
 
 pub mod clone;
 pub mod discovery;
@@ -9,8 +8,8 @@ pub mod hosts;
 pub mod next_start;
 pub mod node_location;
 pub mod open_operations;
-pub mod operation_view;
 pub mod own_node;
+pub mod own_operations;
 pub mod own_server;
 pub mod peers;
 pub mod prepare;
@@ -25,5 +24,4 @@ pub mod service;
 pub mod superuser;
 pub mod switchover;
 pub mod under_locks;
-pub mod unfinished;
 pub mod witness;

@@ -5,28 +5,23 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::context::Context;
-use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
 use crate::far_end::remote::Remote;
 use crate::journal::{self, Status};
-use crate::observe::discovery;
 use crate::observe::node_location::{self, Whereabouts};
-use crate::observe::under_locks::{self, Held};
-use crate::output::{Data, Report};
+use crate::observe::under_locks::Held;
 use crate::plan::parts::announce::{Other, Standing};
 use crate::registry::node::ssh_hosts;
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::schema::{self, Present};
-use crate::ui::Level;
-use crate::units::utc;
+use crate::site::Site;
 
 /// How long another host may take to say what its journals hold.
 const ASK: Duration = Duration::from_secs(10);
 
 /// Reads the rows of open operations on every node that answers: a copy that is cut off may know of one that others do not, and the other
 /// way round.
-pub async fn others(context: &Context, held: &Held) -> Vec<Other> {
+pub async fn others(site: &Site, held: &Held) -> Vec<Other> {
     let read = join_all(
         held.sessions().map(async |(_, session)| operation::open(session).await.unwrap_or_default()),
     )
@@ -39,13 +34,12 @@ pub async fn others(context: &Context, held: &Held) -> Vec<Other> {
     };
     let newest = held.facts.nodes.iter().filter_map(NodeFacts::facts).map(|server| server.timeline).max();
     let mut out = Vec::new();
-    for row in rows.into_values().filter(of_this_cluster).filter(|row| !context.supersedes(&row.operation_id))
-    {
+    for row in rows.into_values().filter(of_this_cluster).filter(|row| !site.supersedes(&row.operation_id)) {
         let node = row.node_id.and_then(|id| held.facts.node(id));
         let node_name = node.map_or_else(|| "?".to_string(), |node| node.row.node_name.clone());
         // One that does not count anyway is not asked after.
         let standing = if row.timeline.is_some() && row.timeline == newest {
-            standing(context, held, &row, node).await
+            standing(site, held, &row, node).await
         } else {
             Standing::Unknown("Its journal was not queried.".into())
         };
@@ -59,9 +53,9 @@ pub async fn metadata(held: &Held, primary_id: i32) -> Option<Present> {
     schema::look(held.session(primary_id)?).await.ok()
 }
 
-async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Option<&NodeFacts>) -> Standing {
-    if context.config().is_ok_and(|config| row.node_id == Some(config.node_id)) {
-        return here(context, row);
+async fn standing(site: &Site, held: &Held, row: &OpenOperation, node: Option<&NodeFacts>) -> Standing {
+    if site.config().is_ok_and(|config| row.node_id == Some(config.node_id)) {
+        return here(site, row);
     }
     let Some(node) = node else { return Standing::Over };
     let hosts = match held.sessions().next() {
@@ -74,11 +68,11 @@ async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Opt
         system_identifier: held.facts.system_identifier(),
         ssh_host: hosts.get(&node.row.node_id).map(String::as_str),
     };
-    let far_end = match node_location::far_end(context, &known).await {
+    let far_end = match node_location::far_end(site, &known).await {
         Ok(far_end) => far_end,
         Err(error) => return Standing::Unknown(format!("Its journal cannot be queried: {error}")),
     };
-    match Remote::open(context, &far_end, ASK).await {
+    match Remote::open(site, &far_end, ASK).await {
         Ok((_, hello)) => match (hello.locked_by, hello.unfinished) {
             (Some(holder), _) => Standing::Open(holder),
             (None, Some((id, _))) if id == row.operation_id => {
@@ -93,8 +87,8 @@ async fn standing(context: &Context, held: &Held, row: &OpenOperation, node: Opt
 }
 
 /// An operation of this node: its own journals say it.
-fn here(context: &Context, row: &OpenOperation) -> Standing {
-    let entries = context.state_directory().ok().and_then(|directory| journal::list(&directory).ok());
+fn here(site: &Site, row: &OpenOperation) -> Standing {
+    let entries = site.state_directory().ok().and_then(|directory| journal::list(&directory).ok());
     let Some(entries) = entries else {
         return Standing::Unknown("The journals of this node cannot be read.".into());
     };
@@ -104,57 +98,4 @@ fn here(context: &Context, row: &OpenOperation) -> Standing {
         }
         _ => Standing::Over,
     }
-}
-
-/// Closes the records of this node's own operations that are over, where there is nothing else to do: one that was killed between the end
-/// of its journal and that of its record.
-pub async fn close_settled(context: &Context, held: &Held, settled: &[String]) {
-    if settled.is_empty() {
-        return;
-    }
-    let Ok(config) = context.config() else { return };
-    let primary = held.facts.primaries().next();
-    let Some(session) = primary.and_then(|(node, _)| held.session(node.row.node_id)) else { return };
-    let statements: Vec<_> = settled.iter().map(|id| operation::close_own(id, config.node_id)).collect();
-    if let Err(error) = session.transaction(&statements).await {
-        context.debug(&format!("could not close records of finished operations: {error}"));
-    }
-}
-
-/// Closes the record of an operation that is over, or whose host is gone, or whose journal is lost. `journal` says what is known of the
-/// journal, with a space before it.
-///
-/// # Errors
-/// Exit code 1 if there is no such record, 6 without a primary, 7 if it cannot be written.
-pub async fn close(context: &Context, id: &str, journal: &str) -> Result<Report> {
-    let found = discovery::cluster(context).await?;
-    let (primary, _) = discovery::the_primary(&found.facts)?;
-    let session = under_locks::open(context, &primary.row).await.map_err(|silence| {
-        Error::new(Exit::Connection, format!("could not connect to node \"{}\"", primary.row.node_name))
-            .detail(sentence(&silence.message))
-    })?;
-    let failed = |error: crate::pg::client::SqlError| {
-        Error::new(Exit::Query, "could not close the record of the operation")
-            .detail(sentence(&error.to_string()))
-    };
-    let open = operation::open(&session).await.map_err(failed)?;
-    let Some(row) = open.iter().find(|row| row.operation_id == id) else {
-        return Err(Error::failed(format!(
-            "there is no open operation \"{id}\", on this node or in the cluster"
-        ))
-        .hint("Run \"pgbaton operation list\" to see the operations of this node."));
-    };
-    let changed = !context.global.dry_run;
-    if changed {
-        session.transaction(&[operation::close(id)]).await.map_err(failed)?;
-        context.ui.message(
-            Level::Notice,
-            &format!("the record of operation \"{id}\" is closed"),
-            Some(&format!("It was \"{}\", begun at {}.{journal}", row.command, utc(row.started_at))),
-            None,
-        );
-    } else {
-        context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
-    }
-    Ok(Report { changed, ..Report::new(Data::Done(serde_json::json!({ "operation_id": id }))) })
 }

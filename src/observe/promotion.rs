@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::context::Context;
 use crate::error::Result;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::{Contents, look, running_postmaster};
@@ -11,13 +10,14 @@ use crate::facts::role::RoleFacts;
 use crate::observe::node_location::{self, Whereabouts};
 use crate::pg::lsn::Lsn;
 use crate::registry::NodeType;
+use crate::site::Site;
 use crate::system::command::Command;
 
 /// How long a promotion waits to learn where the WAL of a crashed primary ends.
 const END_OF_WAL: Duration = Duration::from_millis(200);
 
 /// Returns where the WAL of a primary ends that does not answer, if its files are on this host and no server runs on them.
-pub async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
+pub async fn former_end(site: &Site, cluster: &ClusterFacts, node_id: i32) -> Option<Lsn> {
     let was_primary = |node: &&NodeFacts| {
         node.row.node_type == NodeType::Primary && node.row.active && node.row.node_id != node_id
     };
@@ -28,7 +28,7 @@ pub async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32)
         system_identifier: cluster.system_identifier(),
         ssh_host: None,
     };
-    let data = node_location::data_directory_here(context, &known).await?;
+    let data = node_location::data_directory_here(site, &known).await?;
     if running_postmaster(&data).is_some() {
         return None;
     }
@@ -41,8 +41,8 @@ pub async fn former_end(context: &Context, cluster: &ClusterFacts, node_id: i32)
 ///
 /// # Errors
 /// Exit code 1 if the configured one is not to be run.
-pub fn promote_command(context: &Context, role: Option<&RoleFacts>) -> Result<Option<Command>> {
-    let config = context.config()?;
+pub fn promote_command(site: &Site, role: Option<&RoleFacts>) -> Result<Option<Command>> {
+    let config = site.config()?;
     if let Some(line) = config.command("service_promote_command", &config.service_promote_command)? {
         return Ok(Some(Command::new("/bin/sh", ["-c", line])));
     }
@@ -50,7 +50,7 @@ pub fn promote_command(context: &Context, role: Option<&RoleFacts>) -> Result<Op
         return Ok(None);
     }
     let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return Ok(None) };
-    let Ok(pg_ctl) = context.installation_of(config, major).tool("pg_ctl") else { return Ok(None) };
+    let Ok(pg_ctl) = site.installation_of(config, major).tool("pg_ctl") else { return Ok(None) };
     let directory = format!("--pgdata={}", config.data_directory.display());
     let words = ["promote".to_string(), "--no-wait".into(), directory];
     Ok(Some(Command::new(pg_ctl, words)))

@@ -1,58 +1,58 @@
 //! The primary that a node is brought back to: found through the metadata, or, where no other node is known, through what else this host
 //! knows.
 
-use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, ask_node};
 use crate::facts::server::ServerFacts;
 use crate::observe::discovery;
 use crate::observe::peers::known;
+use crate::site::Site;
 use crate::system::clock;
 
 /// Finds the cluster; where no other node that is known answers, by what else this host knows.
 ///
 /// # Errors
 /// Exit code 6 if no other node is known, or none answers.
-pub async fn find(context: &Context) -> Result<ClusterFacts> {
-    let own = context.config()?.node_id;
-    let found = discovery::cluster(context).await.map(|found| found.facts);
+pub async fn find(site: &Site) -> Result<ClusterFacts> {
+    let own = site.config()?.node_id;
+    let found = discovery::cluster(site).await.map(|found| found.facts);
     let answers =
         |facts: &ClusterFacts| facts.nodes.iter().any(|node| node.row.node_id != own && node.server.is_ok());
     let is_silent = match &found {
         Ok(facts) => !answers(facts),
         Err(error) => error.exit == Exit::Connection,
     };
-    if context.given_conninfo()?.is_some() || !is_silent {
+    if site.given_conninfo()?.is_some() || !is_silent {
         return found;
     }
     let own_server = found.as_ref().ok().and_then(|facts| facts.node(own)?.facts());
     let own_server = own_server.map(|own| (own.system_identifier.clone(), own.started_at.clone()));
-    let search = match known::search(context, own_server).await {
+    let search = match known::search(site, own_server).await {
         Ok(search) => search,
         // A directory that cannot be read is reported when it is copied.
         Err(error) => {
-            context.debug(&format!("other nodes were not searched for: {error}"));
+            site.debug(&format!("other nodes were not searched for: {error}"));
             known::Search { facts: None, dismissed: Vec::new() }
         }
     };
     if let Some(facts) = search.facts.filter(answers) {
-        discovery::remember(context, &facts, clock::now());
+        discovery::remember(site, &facts, clock::now());
         return Ok(facts);
     }
     let knows_no_other_node = |facts: &ClusterFacts| facts.nodes.iter().all(|node| node.row.node_id == own);
     match found {
         Ok(facts) if !knows_no_other_node(&facts) => Ok(facts),
         // Here it is no news that the local server does not run.
-        _ => Err(no_other_node_known(context, &search.dismissed)),
+        _ => Err(no_other_node_known(site, &search.dismissed)),
     }
 }
 
 /// Says what to add where the files of this host lead to no other node.
-fn no_other_node_known(context: &Context, dismissed: &[String]) -> Error {
-    let own = context.local_conninfo().unwrap_or_default();
-    let user = own.get("user").or(context.environment.user.as_deref()).unwrap_or("USER").to_string();
+fn no_other_node_known(site: &Site, dismissed: &[String]) -> Error {
+    let own = site.local_conninfo().unwrap_or_default();
+    let user = own.get("user").or(site.environment.user.as_deref()).unwrap_or("USER").to_string();
     let dbname = own.get("dbname").unwrap_or(&user).to_string();
-    let place = known::password_file(context);
+    let place = known::password_file(site);
     let asked = match dismissed {
         [] => "Neither the saved topology, nor the password file, nor primary_conninfo names another node."
             .to_string(),
@@ -79,8 +79,8 @@ fn no_other_node_known(context: &Context, dismissed: &[String]) -> Error {
 ///
 /// # Errors
 /// Exit code 31 if there are several, 32 if no other node accepts writes, 6 if no other node is known.
-pub async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
-    let own = context.config()?.node_id;
+pub async fn target(site: &Site, facts: &ClusterFacts) -> Result<i32> {
+    let own = site.config()?.node_id;
     let others = ClusterFacts {
         nodes: facts.nodes.iter().filter(|node| node.row.node_id != own).cloned().collect(),
         ..ClusterFacts::default()
@@ -88,7 +88,7 @@ pub async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
     match discovery::the_primary(&others) {
         Ok((node, _)) => Ok(node.row.node_id),
         Err(error) if error.exit == Exit::SecondPrimary => {
-            let named = named(context, &others).await;
+            let named = named(site, &others).await;
             named.ok_or_else(|| error.hint("Name the right one with -d."))
         }
         Err(error)
@@ -109,16 +109,15 @@ pub async fn target(context: &Context, facts: &ClusterFacts) -> Result<i32> {
                 )
                 .hint("Promote one of them first: \"pgbaton standby promote\" on it."))
         }
-        Err(_) if others.nodes.is_empty() => Err(no_other_node_known(context, &[])),
+        Err(_) if others.nodes.is_empty() => Err(no_other_node_known(site, &[])),
         Err(error) => Err(error),
     }
 }
 
 /// Returns the primary that the command line names, if it names one.
-async fn named(context: &Context, facts: &ClusterFacts) -> Option<i32> {
-    let given = context.named_server().ok()??;
-    let (_, server) =
-        ask_node(&given.to_string(), &context.environment, context.node_deadline()).await.ok()?;
+async fn named(site: &Site, facts: &ClusterFacts) -> Option<i32> {
+    let given = site.named_server().ok()??;
+    let (_, server) = ask_node(&given.to_string(), &site.environment, site.node_deadline()).await.ok()?;
     let mut primaries = facts.primaries();
     let same = |there: &ServerFacts| {
         (&there.system_identifier, &there.started_at) == (&server.system_identifier, &server.started_at)

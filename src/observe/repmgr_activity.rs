@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use crate::context::Context;
 use crate::error::Result;
 use crate::facts::repmgr::{self, NEW_S};
 use crate::observe::discovery::{self, Found};
@@ -62,13 +61,13 @@ impl AtRest {
 ///
 /// # Errors
 /// Those of [`discovery::cluster`].
-pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
-    let found = discovery::cluster(context).await?;
+pub(crate) async fn cluster_at_rest(site: &Site) -> Result<AtRest> {
+    let found = discovery::cluster(site).await?;
     let rows: Vec<NodeRow> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     // One that does not respond a second time is not waited for.
     let opened = join_all(found.facts.nodes.iter().map(async |node| {
         node.facts()?;
-        open(context, &node.row).await.ok()
+        open(site, &node.row).await.ok()
     }))
     .await;
     let sessions =
@@ -83,7 +82,7 @@ pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
         reported: false,
     };
     // A witness is another server, with metadata of its own.
-    let own_id = context.config()?.node_id;
+    let own_id = site.config()?.node_id;
     let own = rest.sessions.iter().find(|(id, _)| *id == own_id);
     let Some((_, asked)) = own.or(rest.sessions.first()) else { return Ok(rest) };
     rest.metadata = schema::look(asked).await.ok();
@@ -100,10 +99,10 @@ pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
         if rests || Instant::now() > rest.until {
             break;
         }
-        rest.wait(context).await;
+        rest.wait(site).await;
     }
     if rest.reported {
-        rest.found = discovery::cluster(context).await?;
+        rest.found = discovery::cluster(site).await?;
     }
     Ok(rest)
 }
@@ -113,12 +112,12 @@ pub(crate) async fn cluster_at_rest(context: &Context) -> Result<AtRest> {
 ///
 /// # Errors
 /// Those of [`hold_over`].
-pub(crate) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result<(Held, RepmgrActivity)> {
+pub(crate) async fn hold_at_rest(site: &Site, rest: &mut AtRest) -> Result<(Held, RepmgrActivity)> {
     let rows: Vec<NodeRow> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     loop {
-        let held = hold_over(context, &rows, &rest.sessions).await?;
+        let held = hold_over(site, &rows, &rest.sessions).await?;
         if rest.metadata.is_none()
-            && let Some(session) = held.session(context.config()?.node_id)
+            && let Some(session) = held.session(site.config()?.node_id)
         {
             rest.metadata = schema::look(session).await.ok();
         }
@@ -127,7 +126,7 @@ pub(crate) async fn hold_at_rest(context: &Context, rest: &mut AtRest) -> Result
             return Ok((held, repmgr_activity));
         }
         held.release().await;
-        rest.wait(context).await;
+        rest.wait(site).await;
     }
 }
 

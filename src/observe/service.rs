@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
 use crate::facts::rejoin::STANDBY_SIGNAL;
@@ -51,8 +50,8 @@ pub async fn wait_until_reaped(site: &Site, data: &Path) -> Result<()> {
 }
 
 /// Gathers what decides how the server is started and stopped.
-pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
-    let config = context.config()?;
+pub fn facts(site: &Site, action: Action) -> Result<ServiceFacts> {
+    let config = site.config()?;
     let data = &config.data_directory;
     let major = match look_past_mark(data) {
         Contents::DataDirectory { major, .. } => major,
@@ -75,7 +74,7 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
                 .hint("Check data_directory in the configuration."));
         }
     };
-    let installation = context.installation_of(config, &major);
+    let installation = site.installation_of(config, &major);
     let pg_ctl = installation.tool("pg_ctl").map_err(|error| {
         Error::from_cause(Exit::Failed, format!("could not find pg_ctl of PostgreSQL {major}"), &error)
             .hint("Set pg_bindir in the configuration.")
@@ -90,13 +89,13 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
     let manager = match config.command(configured.0, configured.1)? {
         Some(command) => Manager::Configured(command.clone()),
         None => {
-            let conf_root = context.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
+            let conf_root = site.environment.non_empty("PG_CLUSTER_CONF_ROOT").map(Path::new);
             control::manager(data, &major, running, conf_root, Path::new("/"))
         }
     };
     // Configuration outside the data directory is found through where that is, as repmgr does.
     let config_directory = config.config_directory.clone();
-    let state = context.state_directory()?;
+    let state = site.state_directory()?;
     let words = |text: &Option<String>| {
         text.as_deref()
             .map_or(Ok(Vec::new()), shell_words::split)
@@ -125,19 +124,19 @@ pub fn facts(context: &Context, action: Action) -> Result<ServiceFacts> {
             Action::Stop | Action::Reload => vec![places::of_state(&state)],
         },
         standby: (matches!(action, Action::Start | Action::Restart) && data.join(STANDBY_SIGNAL).exists())
-            .then(|| next_start::look(data, context.config_directory(config).as_deref())),
+            .then(|| next_start::look(data, site.config_directory(config).as_deref())),
         start_timeout_s: seconds(config.standby_reconnect_timeout),
         stop_timeout_s: seconds(config.shutdown_check_timeout),
-        user: context.environment.user.clone().unwrap_or_default(),
+        user: site.environment.user.clone().unwrap_or_default(),
     })
 }
 
 /// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on a member of `pg_checkpoint`. If it may not,
 /// the superuser does it that was named.
-pub async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> Result<Checkpoint> {
-    let config = context.config()?;
+pub async fn may_write_checkpoint(site: &Site, secrets: &mut Secrets) -> Result<Checkpoint> {
+    let config = site.config()?;
     let ask = async {
-        let session = context
+        let session = site
             .connect_local()
             .await
             .map_err(|error| error.detail.unwrap_or_else(|| sentence(&error.primary)))?;
@@ -155,7 +154,7 @@ pub async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> R
         Ok((row, _)) if row.get(0) == Some("true") => Checkpoint::Possible(local_endpoint(config)),
         Ok((row, version)) => {
             let whom = format!("node \"{}\"", config.node_name);
-            let named = superuser::connect(context, &context.local_conninfo()?, &whom, secrets).await?;
+            let named = superuser::connect(site, &site.local_conninfo()?, &whom, secrets).await?;
             if let Some(superuser) = named {
                 return Ok(Checkpoint::Possible(superuser.on));
             }

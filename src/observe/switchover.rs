@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 
-use crate::context::Context;
 use crate::error::{Result, sentence};
 use crate::facts::cluster::NodeFacts;
 use crate::facts::places;
@@ -20,6 +19,7 @@ use crate::plan::service::writable;
 use crate::plan::switchover::{Host, SwitchoverOptions};
 use crate::plan::{Check, FarEnd};
 use crate::registry::node::ssh_hosts;
+use crate::site::Site;
 
 /// What was found out on the hosts of other nodes.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Others {
     /// # Errors
     /// Exit code 1 if it is not known how the host of the primary is reached.
     pub async fn of(
-        context: &Context,
+        site: &Site,
         held: &Held,
         session: &Session,
         own: &NodeFacts,
@@ -60,7 +60,7 @@ impl Others {
             system_identifier: held.facts.system_identifier(),
             ssh_host: host.as_deref(),
         };
-        let far_end = node_location::far_end(context, &known).await?;
+        let far_end = node_location::far_end(site, &known).await?;
         let wanted = upstream(&own.row, &primary.row, version, None);
         let expected = Expected {
             system_identifier: server.map(|server| server.system_identifier.clone()),
@@ -79,20 +79,20 @@ impl Others {
                 system_identifier: held.facts.system_identifier(),
                 ssh_host: host.as_deref(),
             };
-            let far_end = node_location::far_end(context, &known).await.ok()?;
+            let far_end = node_location::far_end(site, &known).await.ok()?;
             let wanted = upstream(&own.row, &row, version, None);
             // A sibling follows by SQL. Its host need not be reachable; then its login cannot be tried, that is all.
-            Some(visit(context, &far_end, &wanted).await.ok()?.login)
+            Some(visit(site, &far_end, &wanted).await.ok()?.login)
         }));
-        let (visited, logins) = tokio::join!(visit(context, &far_end, &wanted), logins);
+        let (visited, logins) = tokio::join!(visit(site, &far_end, &wanted), logins);
         let (answer, channel, login) = match visited {
             Ok(Visited { channel, hello, login }) => (Ok(hello), Some(channel), Some(login)),
             Err(trouble) => (Err(trouble), None, None),
         };
         let mut checks = checks(&far_end, &expected, &answer);
-        let data = &context.config()?.data_directory;
+        let data = &site.config()?.data_directory;
         let mut places = places::of_data_directory(data);
-        places.push(places::of_state(&context.state_directory()?));
+        places.push(places::of_state(&site.state_directory()?));
         checks.extend(writable(&places, &own.row.node_name));
         // What is not the node's own pgbaton, with its own configuration, says nothing about the node.
         let login = login.filter(|_| !checks.iter().any(|check| check.name == "far_end_configuration"));
@@ -114,12 +114,8 @@ struct Visited {
 }
 
 /// Asks a far end who it is, and has it try its connection to the candidate.
-async fn visit(
-    context: &Context,
-    far_end: &FarEnd,
-    wanted: &Upstream,
-) -> std::result::Result<Visited, Trouble> {
-    let (channel, hello) = Remote::open(context, far_end, OPEN).await?;
+async fn visit(site: &Site, far_end: &FarEnd, wanted: &Upstream) -> std::result::Result<Visited, Trouble> {
+    let (channel, hello) = Remote::open(site, far_end, OPEN).await?;
     let login = channel.login(wanted).await;
     Ok(Visited { channel, hello, login })
 }

@@ -9,8 +9,6 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 
-use crate::context::Context;
-use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
 use crate::facts::role::{self, RoleFacts};
@@ -24,6 +22,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::registry::lock::{Attempt, Holder, Lockable};
 use crate::registry::{NodeRow, lock as cluster_lock};
 use crate::site::Site;
+use crate::site::state_directory::{lock, would_lock};
 use crate::system::lock::LocalLock;
 
 /// What is held, and what was seen since.
@@ -46,30 +45,30 @@ pub struct Held {
 ///
 /// # Errors
 /// Exit code 30 if another command holds one of them, naming the holder.
-pub async fn hold(context: &Context, rows: &[NodeRow]) -> Result<Held> {
-    hold_over(context, rows, &[]).await
+pub async fn hold(site: &Site, rows: &[NodeRow]) -> Result<Held> {
+    hold_over(site, rows, &[]).await
 }
 
 /// The same over sessions that are open already; a node without one is connected to.
 ///
 /// # Errors
 /// As [`hold`].
-pub async fn hold_over(context: &Context, rows: &[NodeRow], known: &[(i32, Session)]) -> Result<Held> {
-    let directory = context.state_directory()?;
-    let local = if context.global.dry_run {
-        would_lock(context, &directory).await?;
+pub async fn hold_over(site: &Site, rows: &[NodeRow], known: &[(i32, Session)]) -> Result<Held> {
+    let directory = site.state_directory()?;
+    let local = if site.options.dry_run {
+        would_lock(site, &directory).await?;
         None
     } else {
-        Some(lock(context).await?)
+        Some(lock(site).await?)
     };
     let nodes = join_all(rows.iter().map(|row| async {
         let is_usable = |(id, session): &&(i32, Session)| *id == row.node_id && !session.is_closed();
         let session = match known.iter().find(is_usable) {
             // What a session says of a server that is gone is not what a connection does.
             Some((_, session)) if session.query_one("SELECT 1", &[]).await.is_ok() => Ok(session.clone()),
-            _ => open(context, row).await,
+            _ => open(site, row).await,
         };
-        Node { row, session, only_look: context.global.dry_run }
+        Node { row, session, only_look: site.options.dry_run }
     }))
     .await;
     let locked = cluster_lock::acquire(&nodes).await?;
@@ -87,11 +86,11 @@ pub async fn hold_over(context: &Context, rows: &[NodeRow], known: &[(i32, Sessi
         facts.nodes.push(NodeFacts { row: node.row.clone(), server });
     }
     let mut sessions = locked.sessions;
-    let own = context.config().ok().map(|config| config.node_id);
+    let own = site.config().ok().map(|config| config.node_id);
     // A standby that answers is what it is; else the data directory says it, or what was recorded.
     let here = own.and_then(|id| facts.node(id)).and_then(NodeFacts::facts);
     let here = here.filter(|server| server.in_recovery).map(|server| server.system_identifier.clone());
-    facts.meant = here.or_else(|| context.system_identifier());
+    facts.meant = here.or_else(|| site.system_identifier());
     // The lock of a server of another cluster is none of ours.
     let strangers = facts.disown_strangers(own);
     for (_, session) in sessions.extract_if(.., |(id, _)| strangers.contains(id)) {

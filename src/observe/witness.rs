@@ -1,6 +1,5 @@
 //! What the registration of a witness finds out on other nodes: the primary, and the nodes that only the witness's own table names.
 
-use crate::context::{Context, state_directory};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, gather};
 use crate::facts::server;
@@ -10,10 +9,12 @@ use crate::pg::conninfo::Conninfo;
 use crate::plan::register::{Contact, There};
 use crate::registry::schema;
 use crate::registry::{NodeRow, NodeType};
+use crate::site::Site;
+use crate::site::state_directory;
 
 /// Asks the server that is said to be the primary, and all nodes that it knows.
-pub async fn contact(context: &Context, conninfo: &Conninfo) -> Contact {
-    let session = match context.connect(conninfo).await {
+pub async fn contact(site: &Site, conninfo: &Conninfo) -> Contact {
+    let session = match site.connect(conninfo).await {
         Ok(session) => session,
         Err(error) => {
             let host = conninfo.get("host").or_else(|| conninfo.get("hostaddr"));
@@ -25,32 +26,32 @@ pub async fn contact(context: &Context, conninfo: &Conninfo) -> Contact {
         }
     };
     let whom = format!("the {}", session.server_name());
-    match asked(context, &session, &whom).await {
+    match asked(site, &session, &whom).await {
         Ok(there) => Contact::Asked(Box::new(there)),
         Err(error) => Contact::Unreadable(error),
     }
 }
 
-async fn asked(context: &Context, session: &Session, whom: &str) -> Result<There> {
+async fn asked(site: &Site, session: &Session, whom: &str) -> Result<There> {
     let broken = |error: SqlError| {
         Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
     let (server, present) = tokio::join!(server::ask(session), schema::look(session));
     let (server, present) = (server.map_err(broken)?, present.map_err(broken)?);
-    let cluster = discovery::from_session(context, session, whom).await?;
+    let cluster = discovery::from_session(site, session, whom).await?;
     Ok(There { whom: whom.to_string(), server, present, cluster })
 }
 
 /// Looks for the primary among the nodes of the saved topology, and those that a copy of the metadata on the witness names.
-pub async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Option<&str>) -> Contact {
-    let seen = state_directory::saved_topology(context).ok().flatten();
+pub async fn look_around(site: &Site, copy: &[NodeRow], own_identifier: Option<&str>) -> Contact {
+    let seen = state_directory::saved_topology(site).ok().flatten();
     let mut rows: Vec<NodeRow> = Vec::new();
     for row in seen.iter().flat_map(|seen| &seen.nodes).map(|node| &node.row).chain(copy) {
         if row.node_type != NodeType::Witness && rows.iter().all(|other| other.conninfo != row.conninfo) {
             rows.push(row.clone());
         }
     }
-    let found = gather(&rows, &[], &context.environment, context.node_deadline()).await;
+    let found = gather(&rows, &[], &site.environment, site.node_deadline()).await;
     let primary = found
         .nodes
         .iter()
@@ -60,7 +61,7 @@ pub async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Op
         })
         .max_by_key(|(_, server)| server.timeline);
     match primary.and_then(|(node, _)| Conninfo::parse(&node.row.conninfo).ok()) {
-        Some(conninfo) => contact(context, &conninfo).await,
+        Some(conninfo) => contact(site, &conninfo).await,
         None => {
             let mut names: Vec<String> = rows.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
             names.dedup();
@@ -70,9 +71,9 @@ pub async fn look_around(context: &Context, copy: &[NodeRow], own_identifier: Op
 }
 
 /// Asks the nodes in the witness's own table that the primary does not know: this server may be one of them.
-pub async fn strangers(context: &Context, rows: &[NodeRow], cluster: Option<&ClusterFacts>) -> ClusterFacts {
+pub async fn strangers(site: &Site, rows: &[NodeRow], cluster: Option<&ClusterFacts>) -> ClusterFacts {
     let Some(cluster) = cluster else { return ClusterFacts::default() };
     let is_known = |row: &NodeRow| cluster.nodes.iter().any(|node| node.row.conninfo == row.conninfo);
     let rows: Vec<NodeRow> = rows.iter().filter(|row| !is_known(row)).cloned().collect();
-    gather(&rows, &[], &context.environment, context.node_deadline()).await
+    gather(&rows, &[], &site.environment, site.node_deadline()).await
 }

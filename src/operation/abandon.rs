@@ -38,7 +38,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         refuse_while_requested(context, held.as_ref(), &id)?;
     }
     let mut plan = undo(&header.plan, was_past);
-    if context.global.dry_run {
+    if context.options.dry_run {
         let due = |back: &&Back| back.is_due(|id| past.started(Stage::Forward, id));
         let undone: Vec<&str> =
             plan.rollback.iter().filter(due).map(|back| back.step.title.as_str()).collect();
@@ -127,7 +127,7 @@ async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -
         Ok((channel, _)) => return FarEnds::open(context, plan, past, Some(channel)).await,
         Err(error) => error,
     };
-    if !context.global.force {
+    if !context.options.force {
         return Err(Error::new(error.exit, format!("operation \"{id}\" was not abandoned: {}", error.primary))
             .detail(format!(
                 "A process of the operation may still be at work on the host of \"{name}\", and could start its server as a primary. Nothing \

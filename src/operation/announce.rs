@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::sentence;
 use crate::facts::cluster::ClusterFacts;
 use crate::observe::under_locks::open;
-use crate::observe::{discovery, unfinished};
+use crate::observe::{discovery, own_operations};
 use crate::operation::event_hook::{Happening, notify, record};
 use crate::pg::client::Session;
 use crate::plan::parts::events::{Notification, Proof};
@@ -56,7 +56,7 @@ impl Ending<'_> {
             let result = if successful { Ok(()) } else { Err(error.unwrap_or_default()) };
             notify(context, self.primary, &Happening::of(notification, result)).await;
             if notification.proof == Proof::Primary && successful {
-                unfinished::note_told(context);
+                own_operations::note_told(context);
             }
         }
     }
@@ -65,7 +65,7 @@ impl Ending<'_> {
     async fn record_followers(&self, context: &Context, after: &ClusterFacts) {
         let Some(session) = self.primary else { return };
         // The command that finishes the remaining steps records them.
-        if unfinished::unfinished_id(context).is_some() {
+        if own_operations::unfinished_id(context).is_some() {
             return;
         }
         for notification in self.notifications {

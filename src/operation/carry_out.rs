@@ -5,23 +5,22 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
 use crate::far_end::remote::Remote;
 use crate::journal::{self, Header, Journal, Past};
-use crate::observe::open_operations;
+use crate::observe::own_operations::make_way;
 use crate::observe::under_locks::Held;
-use crate::observe::unfinished::make_way;
 use crate::operation::conclusion::conclude;
 use crate::operation::examine::{examine, warnings};
 use crate::operation::live::{FarEnds, Live};
 use crate::operation::outcome::{Done, Outcome};
-use crate::operation::run;
+use crate::operation::{record, run};
 use crate::output::{Data, Report};
 use crate::pg::statement::Statement;
 use crate::plan::{Op, Plan};
 use crate::registry;
 use crate::secret::Secrets;
+use crate::site::state_directory::{lock, would_lock};
 use crate::system::clock;
 use crate::ui::Level;
 use crate::verb::{Locks, Verb};
@@ -77,7 +76,7 @@ impl<'a> How<'a> {
 /// with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, how: How<'_>) -> Done {
     let verb = how.verb;
-    let acts = !context.global.dry_run;
+    let acts = !context.options.dry_run;
     act(context, plan, how).await.unwrap_or_else(|error| {
         let reported = acts && verb.reports(error.exit);
         Done::not_begun(error, reported)
@@ -92,7 +91,7 @@ async fn act(context: &Context, plan: &Plan, how: How<'_>) -> Result<Done> {
     }
     examine(context, plan)?;
     let nothing_to_do = plan.is_empty() && plan.verify.is_empty();
-    if context.global.dry_run {
+    if context.options.dry_run {
         if !nothing_to_do {
             rehearse(context, held).await?;
         }
@@ -102,7 +101,7 @@ async fn act(context: &Context, plan: &Plan, how: How<'_>) -> Result<Done> {
     }
     if nothing_to_do {
         if let Some(held) = held {
-            open_operations::close_settled(context, held, &plan.settled).await;
+            record::close_settled(context, held, &plan.settled).await;
         }
         let report =
             Report { issues: warnings(plan), ..Report::new(Data::Done(json!({ "operation_id": null }))) };

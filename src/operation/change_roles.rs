@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::journal::Header;
+use crate::observe::own_operations;
 use crate::observe::under_locks::{self, Held};
-use crate::observe::unfinished;
 use crate::operation::announce::Ending;
 use crate::operation::carry_out::{How, carry_out};
 use crate::operation::outcome::Done;
@@ -27,7 +27,7 @@ use crate::plan::parts::events;
 /// # Errors
 /// As [`resume`].
 pub async fn take_up(context: &Context, same: impl Fn(&Header) -> bool) -> Result<Option<Report>> {
-    let Some(entry) = unfinished::own_unfinished(context, same)? else { return Ok(None) };
+    let Some(entry) = own_operations::own_unfinished(context, same)? else { return Ok(None) };
     // A future of its own: the commands nest deeply.
     match Box::pin(resume(context, &entry, &context.command_line)).await? {
         TakenUp::Over(report) => Ok(Some(report)),

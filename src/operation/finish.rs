@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use crate::context::Context;
-use crate::context::state_directory::{lock, would_lock};
 use crate::error::{Error, Exit, Result};
 use crate::journal::Entry;
-use crate::observe::operation_view::view;
 use crate::operation::abandon::abandon;
 use crate::operation::resume::{self, TakenUp};
+use crate::operation::view::view;
 use crate::output::{Data, Report};
+use crate::site::state_directory::{lock, would_lock};
 use crate::system::files;
 use crate::ui::Level;
 
@@ -23,7 +23,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
     // What changes roles takes this node's lock together with those of the others, below.
     let _lock = match &entry.journal {
         Ok(loaded) if loaded.header.changes_roles() => None,
-        _ if context.global.dry_run => {
+        _ if context.options.dry_run => {
             would_lock(context, &directory).await?;
             None
         }
@@ -36,7 +36,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
             ))
             .hint("Check what the operation did; then abandon it."));
         }
-        if context.global.dry_run {
+        if context.options.dry_run {
             context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
             return Ok(Report::new(Data::Operation(Box::new(view(entry, true, &directory)))));
         }

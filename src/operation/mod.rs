@@ -16,9 +16,11 @@ pub mod outcome;
 pub mod promotion;
 #[cfg(test)]
 pub mod proofs;
+pub mod record;
 pub mod resume;
 pub mod run;
 #[cfg(test)]
 pub mod scripted;
 pub mod start_permission;
+pub mod view;
 pub mod wait;

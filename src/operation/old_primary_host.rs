@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::context::{Context, state_directory};
+use crate::context::Context;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::topology::Topology;
@@ -24,6 +24,7 @@ use crate::plan::FarEnd;
 use crate::plan::parts::hosts::{HostSays, only_speaks, was_primary};
 use crate::registry::node::ssh_hosts;
 use crate::registry::{NodeRow, NodeType};
+use crate::site::state_directory;
 use crate::ui::Level;
 
 /// The longest time that a host may take to answer.
@@ -187,7 +188,7 @@ impl Hosts {
     pub(crate) async fn secure(&mut self, context: &Context) {
         let says = &mut self.says;
         let is_seen = |says: &BTreeMap<i32, HostSays>, id| matches!(says.get(&id), Some(HostSays::Seen(_)));
-        if context.global.dry_run {
+        if context.options.dry_run {
             for host in self.hosts.iter().filter(|host| host.is_former && host.lacks_signal) {
                 context.ui.say(
                     Level::Notice,

@@ -1,6 +1,6 @@
 //! The judgement of a promotion that was planned on another day.
 
-use crate::context::{Context, state_directory};
+use crate::context::Context;
 use crate::error::Result;
 use crate::observe::under_locks::Held;
 use crate::operation::examine::examine;
@@ -8,6 +8,7 @@ use crate::operation::old_primary_host::{Hosts, Known};
 use crate::plan::Check;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, judge};
+use crate::site::state_directory;
 use crate::units::seconds;
 
 /// Judges today whether this node may be promoted, for an operation that was planned on another day. Where the operation itself has no way to
@@ -46,8 +47,8 @@ pub async fn judge_anew(
         cluster: held.facts.clone(),
     };
     let options = PromoteOptions {
-        force: context.global.force,
-        accept_data_loss: context.global.accept_data_loss,
+        force: context.options.force,
+        accept_data_loss: context.options.accept_data_loss,
         siblings_follow: false,
     };
     let judged = |facts: &PromoteFacts| {

@@ -3,7 +3,6 @@
 
 use crate::command_line::again::again;
 use crate::context::Context;
-use crate::context::state_directory::lock;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::far_end::remote::{OPEN, Remote, second_channel};
 use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record};
@@ -23,6 +22,7 @@ use crate::plan::far_end::{Reached, Standing};
 use crate::plan::parts::events;
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
+use crate::site::state_directory::lock;
 use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
@@ -103,7 +103,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
         Course::Promote => {
             let mut held = held.ok_or_else(|| Error::new(Exit::Internal, "a promotion without locks"))?;
             let former = header.plan.origin.as_ref().and_then(|origin| origin.primary);
-            passes.set(!context.global.dry_run);
+            passes.set(!context.options.dry_run);
             let has_channel = !header.plan.far_ends.is_empty();
             promotion::judge_anew(context, &mut held, former, has_channel).await.map_err(|error| {
                 error.detail(format!("Operation {id}, which an earlier run left unfinished, stays open."))
@@ -139,7 +139,7 @@ pub(super) async fn held(context: &Context, header: &Header) -> Result<Option<He
 
 /// Takes the lock of this node for an operation that needs no other one.
 pub(super) async fn alone(context: &Context, header: &Header) -> Result<Option<LocalLock>> {
-    match header.changes_roles() || context.global.dry_run {
+    match header.changes_roles() || context.options.dry_run {
         true => Ok(None),
         false => lock(context).await.map(Some),
     }
@@ -217,7 +217,7 @@ async fn go_on(
     };
     let primary = format!("{} is resumed", interrupted(loaded));
     context.ui.message(Level::Notice, &primary, Some("The options of that run apply."), None);
-    if context.global.dry_run {
+    if context.options.dry_run {
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         return Ok(Report::new(Data::Plan(Box::new(plan.clone()))));
     }
@@ -277,7 +277,7 @@ async fn overtaken(
     let (header, id) = (&loaded.header, &loaded.header.operation_id);
     let error = Error::new(Exit::SecondPrimary, format!("did not {}: it was overtaken", header.plan.title))
         .detail(sentence(why));
-    if context.global.dry_run {
+    if context.options.dry_run {
         return Err(error
             .detail("Nothing was changed.")
             .hint(format!("\"pgbaton operation abandon {id}\" closes it.")));
@@ -312,7 +312,7 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
             "Operation {id}, which an earlier run left unfinished, stays open; \"pgbaton operation abandon {id}\" closes it."
         ))
     })?;
-    if context.global.dry_run {
+    if context.options.dry_run {
         context.supersede(id);
         return Ok(TakenUp::Anew);
     }
@@ -354,7 +354,7 @@ async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
     match run.await {
         Ok(_) => Ok(()),
         // Whether WAL may be discarded is asked of the user.
-        Err(error) if error.exit == Exit::DataLoss && !context.global.dry_run && context.ui.can_ask() => {
+        Err(error) if error.exit == Exit::DataLoss && !context.options.dry_run && context.ui.can_ask() => {
             Ok(())
         }
         Err(error) => Err(error),
@@ -366,8 +366,8 @@ async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
 /// # Errors
 /// Those of the command.
 pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result<Report> {
-    let (anew, noun) = again(context, words, context.global.dry_run, context.ui.another())?;
-    if context.global.dry_run {
+    let (anew, noun) = again(context, words, context.options.dry_run, context.ui.another())?;
+    if context.options.dry_run {
         anew.supersede(id);
     }
     let run = (anew.dispatch)(&anew, &noun);
@@ -378,7 +378,7 @@ pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result
 /// before may still be at work there. After the point of no return the promotion may be requested already, and a host that cannot be reached
 /// is named and holds up nothing.
 async fn secure_former(context: &Context, plan: &Plan, id: &str, past_no_return: bool) -> Result<Way> {
-    let Some(far_end) = plan.far_ends.first().filter(|_| !context.global.dry_run) else {
+    let Some(far_end) = plan.far_ends.first().filter(|_| !context.options.dry_run) else {
         return Ok(Way::Needed(None));
     };
     let stays_open = |error: Error| {
@@ -422,7 +422,7 @@ fn all_have_answered(context: &Context, held: &Held, node_id: i32, plan: &Plan) 
         .filter(|node| node.row.active && node.row.node_type != crate::registry::NodeType::Witness)
         .map(|node| format!("\"{}\"", node.row.node_name))
         .collect();
-    if silent.is_empty() || context.global.force {
+    if silent.is_empty() || context.options.force {
         return Ok(());
     }
     Err(Error::new(Exit::SecondPrimary, "the rollback cannot be continued: not all nodes answer")

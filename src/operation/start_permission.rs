@@ -70,7 +70,7 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     let held = under_locks(context, &mut judged).await?;
     let name = &facts.node_name;
     let judgement = &judged.judgement;
-    let force = context.global.force;
+    let force = context.options.force;
     let check = match judgement.may {
         May::Yes => Check::pass("second_primary", format!("node \"{name}\" is the primary according to all other nodes")),
         May::YesNaming => Check::warning(
@@ -132,7 +132,7 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
         return Ok(permission);
     }
     let name = &facts.node_name;
-    let force = context.global.force;
+    let force = context.options.force;
     if is_standby {
         let check = Check::fail(
             "standby_signal",

@@ -45,7 +45,7 @@ pub enum Address {
 
 /// What to do about encryption in one try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encryption {
+enum Encryption {
     /// No TLS.
     Off,
     /// TLS if the server has it.
@@ -107,13 +107,13 @@ pub type Raw = (Client, Connection<Stream, Stream>);
 
 /// Connects to one address, with the second try that `allow` and `prefer` stand for.
 ///
-/// Returns also whether TLS is in use. Not bounded here: the caller drops it when its time is over and looks at `watch`.
+/// Not bounded here: the caller drops it when its time is over and looks at `watch`.
 pub async fn connect(
     common: &Common,
     target: &Target,
     address: &Address,
     watch: &Watch,
-) -> Result<(Raw, Encryption), Failure> {
+) -> Result<Raw, Failure> {
     use Encryption::{Off, Required, Wanted};
     let (first, second) = match (address, common.resolved.tls.mode) {
         // On a Unix socket there is no third party to hide from; sslmode is ignored, however strict it is.
@@ -124,8 +124,7 @@ pub async fn connect(
     };
     let one_try = async |encryption| {
         let stream = open(common, target, address, encryption, watch).await?;
-        let raw = start(common, target, stream, watch).await?;
-        Ok::<_, Failure>((raw, if watch.seen().tls { Required } else { Off }))
+        start(common, target, stream, watch).await
     };
     let failure = match one_try(first).await {
         Ok(connected) => return Ok(connected),
@@ -160,7 +159,7 @@ fn both(first: Failure, second: Failure, second_is_clear: bool) -> Failure {
 }
 
 /// Opens the socket and settles encryption.
-pub async fn open(
+async fn open(
     common: &Common,
     target: &Target,
     address: &Address,

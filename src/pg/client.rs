@@ -18,14 +18,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
-use super::attempt::{self, Address, Common, Encryption};
-use super::failure::ConnectError;
-use super::resolve::Target;
-use super::stream::Settled;
 use crate::pg::statement::Statement;
-
-/// How long a request to cancel may take. It only relieves the server; its effect is not waited for.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a query failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,17 +126,10 @@ impl From<&SimpleQueryRow> for Row {
     }
 }
 
-/// The way that led to the server, for going it again.
-pub(super) struct Route {
-    pub common: Arc<Common>,
-    pub target: Target,
-    pub address: Address,
-    pub encryption: Encryption,
-}
-
 struct Shared {
     client: tokio_postgres::Client,
-    route: Route,
+    /// The server, for people.
+    name: String,
     version: u32,
     /// The password went over the network as it is.
     exposed: bool,
@@ -167,13 +153,13 @@ pub(super) fn statement_timeout(deadline: Duration) -> u64 {
 impl Session {
     pub(super) fn new(
         client: tokio_postgres::Client,
-        route: Route,
+        name: String,
         version: u32,
         deadline: Duration,
         exposed: bool,
     ) -> Self {
         let told_ms = AtomicU64::new(statement_timeout(deadline));
-        Self { shared: Arc::new(Shared { client, route, version, exposed, told_ms }), deadline }
+        Self { shared: Arc::new(Shared { client, name, version, exposed, told_ms }), deadline }
     }
 
     /// Returns the same session with another deadline for each call.
@@ -193,8 +179,8 @@ impl Session {
     }
 
     /// Names the server that is connected to, for people: `server at "node1" (10.0.0.1), port 5432`.
-    pub fn server_name(&self) -> String {
-        attempt::describe(&self.shared.route.target, &self.shared.route.address)
+    pub fn server_name(&self) -> &str {
+        &self.shared.name
     }
 
     /// Says whether the connection is known to be gone.
@@ -300,24 +286,6 @@ impl Session {
         }
         calls.push(Box::pin(async { client.batch_execute("COMMIT").await }));
         self.bounded(async { Ok(in_order(calls).await?) }).await
-    }
-
-    /// Asks the server to end the statement that runs on this session.
-    ///
-    /// # Errors
-    /// If the server cannot be asked within a second. Success does not mean that the statement has ended.
-    pub async fn cancel(&self) -> Result<(), SqlError> {
-        let token = self.shared.client.cancel_token();
-        let asked = timeout(CANCEL_TIMEOUT, async {
-            let opened = super::connect::open_again(&self.shared.route).await;
-            let stream = opened
-                .map_err(|ConnectError { primary, .. }| SqlError::new(SqlErrorKind::Closed, primary))?;
-            Ok(token.cancel_query_raw(stream, Settled).await?)
-        });
-        asked.await.unwrap_or_else(|_| {
-            let primary = format!("could not send a cancel request within {} s", CANCEL_TIMEOUT.as_secs());
-            Err(SqlError::new(SqlErrorKind::TimedOut, primary))
-        })
     }
 
     /// Runs a call under the deadline, after telling the server about it if it is another one than before. Both are sent at

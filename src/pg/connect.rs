@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::{self, Address, Common, Failure, Next};
-use super::client::{Route, Session};
+use super::client::Session;
 use super::conninfo::Conninfo;
 use super::failure::{Answered, ConnectError, Kind};
 use super::provenance::PasswordFrom;
@@ -221,22 +221,16 @@ impl Search<'_> {
         watch: &Watch,
     ) -> Result<Session, (ConnectError, Next)> {
         let connected = attempt::connect(&self.common, target, address, watch).await;
-        let ((client, connection), encryption) =
-            connected.map_err(|Failure { error, next, .. }| (error, next))?;
+        let (client, connection) = connected.map_err(|Failure { error, next, .. }| (error, next))?;
         let said = |name: &str| connection.parameter(name).map(str::to_string);
         let version = version_num(&said("server_version").unwrap_or_default());
         let (in_recovery, read_only) = (said("in_hot_standby"), said("default_transaction_read_only"));
         // Ends when the client is dropped or the server goes away; the user of the client gets an error then.
         tokio::spawn(async move { connection.await.ok() });
 
-        let route = Route {
-            common: Arc::clone(&self.common),
-            target: target.clone(),
-            address: address.clone(),
-            encryption,
-        };
+        let name = attempt::describe(target, address);
         let exposed = watch.seen().exposed;
-        let session = Session::new(client, route, version, self.options.query_deadline, exposed);
+        let session = Session::new(client, name, version, self.options.query_deadline, exposed);
         let failed = |error: super::client::SqlError| {
             let kind = Kind::Other(error.sqlstate);
             let error = ConnectError {
@@ -415,14 +409,6 @@ fn shuffle<T>(items: &mut [T]) {
         let random = RandomState::new().build_hasher().finish();
         items.swap(i, usize::try_from(random % (i as u64 + 1)).unwrap_or(0));
     }
-}
-
-/// Opens another connection the same way, for a request to cancel.
-pub(super) async fn open_again(route: &Route) -> Result<super::stream::Stream, ConnectError> {
-    let opened =
-        attempt::open(&route.common, &route.target, &route.address, route.encryption, &Watch::default())
-            .await;
-    opened.map_err(|failure| failure.error)
 }
 
 #[cfg(test)]

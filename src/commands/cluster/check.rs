@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Issue, Result, Severity};
 use crate::facts::check_name::Name;
 use crate::observe::hosts::{Deadlines, exit, hosts, reported, thresholds};
-use crate::observe::{discovery, unfinished};
+use crate::observe::{discovery, own_operations};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::{Data, Report};
 use crate::plan::parts::announce;
@@ -28,7 +28,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: thresholds.lag_s.0,
-        own_operation: unfinished::own_seen(context).map(|own| (own.operation_id, own.process)),
+        own_operation: own_operations::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: config.map(|config| config.node_id),
         local_server: found.local.as_ref(),
         copies: &found.copies,

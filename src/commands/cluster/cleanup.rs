@@ -24,9 +24,9 @@ use crate::ui::Level;
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let found = discovery::cluster(context).await?;
     let (primary, _) = discovery::the_primary(&found.facts)?;
-    let global = &context.global;
+    let options = &context.options;
     // Records of a node that is no longer registered can be named by its number.
-    let (node_id, of) = match (global.node_id, &global.node_name) {
+    let (node_id, of) = match (options.node_id, &options.node_name) {
         (Some(id), None) => (Some(id), Some(format!("node {id}"))),
         (None, None) => (None, None),
         _ => {
@@ -70,7 +70,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("{count} monitoring records were deleted"));
-    } else if !global.dry_run {
+    } else if !options.dry_run {
         context.ui.say(Level::Notice, "there are no monitoring records to delete");
     }
     Ok(report)

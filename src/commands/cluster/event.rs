@@ -21,8 +21,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     let filter = Filter {
         limit: (!args.all).then_some(args.limit),
-        node_id: context.global.node_id,
-        node_name: context.global.node_name.clone(),
+        node_id: context.options.node_id,
+        node_name: context.options.node_name.clone(),
         event: args.event.clone(),
     };
     let events = read(&session, &filter).await.map_err(|error| {

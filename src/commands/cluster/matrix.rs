@@ -31,7 +31,7 @@ const RELAYS: Duration = Duration::from_secs(60);
 pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
     let far_away = Duration::from_secs(24 * 3600);
     let until = Instant::now()
-        + context.global.timeout.map_or(far_away, |seconds| Duration::from_secs(u64::from(seconds.max(1))));
+        + context.options.timeout.map_or(far_away, |seconds| Duration::from_secs(u64::from(seconds.max(1))));
     let found = discovery::cluster(context).await?;
     let nodes = &found.facts.nodes;
     let own_id = context

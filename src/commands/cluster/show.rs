@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::observe::discovery::{self, Found};
-use crate::observe::unfinished;
+use crate::observe::own_operations;
 use crate::output::{Data, Format, Report, render, render_error};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::NodeType;
@@ -117,7 +117,7 @@ pub(super) fn viewpoint<'a>(context: &'a Context, found: &'a Found) -> Result<Vi
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: config.map_or(300.0, |config| config.replication_lag_warning.as_secs_f64()),
-        own_operation: unfinished::own_seen(context).map(|own| (own.operation_id, own.process)),
+        own_operation: own_operations::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: config.map(|config| config.node_id),
         local_server: found.local.as_ref(),
         copies: &found.copies,

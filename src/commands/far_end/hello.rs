@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::{Result, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::far_end::protocol::{Control, Hello, ServiceCommands};
-use crate::journal::{self, unfinished};
+use crate::journal;
 use crate::observe::{next_start, service};
 use crate::pg::control_file;
 use crate::plan::service::{Action, ServiceFacts, command, start_checks, start_note};
@@ -38,7 +38,7 @@ pub(super) async fn hello(context: &Context, state_directory: &Path) -> Hello {
     };
     let control_data = control_data.unwrap_or_default();
     let unfinished = journal::unfinished(state_directory).ok().and_then(|entries| {
-        let entry = unfinished::blocking(&entries)?;
+        let entry = journal::blocking(&entries)?;
         let command = entry.journal.as_ref().map_or("?", |journal| &journal.header.command);
         Some((entry.operation_id.clone(), command.to_string()))
     });

@@ -9,20 +9,21 @@ use crate::assess::checks::{self, Evidence, Finding, Needs, Status, judge, worst
 use crate::assess::cluster::{Copies, Viewpoint};
 use crate::cli::check::{NodeCheck as Args, Role};
 use crate::config::Config;
-use crate::context::{Context, state_directory};
+use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::check_name::Name;
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
 use crate::facts::server;
 use crate::observe::discovery::{self, Found, More};
 use crate::observe::hosts::{Deadlines, exit, look_here, question, thresholds};
-use crate::observe::{own_server, replication_login, superuser, unfinished};
+use crate::observe::{own_operations, own_server, replication_login, superuser};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::{Data, Report};
 use crate::pg::failure::Answered;
 use crate::plan::parts::following::upstream;
 use crate::registry::{NodeRow, NodeType};
 use crate::secret::Secrets;
+use crate::site::state_directory;
 use crate::system::inspect;
 
 /// Checks the local node, or the one that was named.
@@ -133,7 +134,7 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
         now: found.now,
         topology: found.topology.as_ref(),
         lag_warning_s: thresholds.lag_s.0,
-        own_operation: unfinished::own_seen(context).map(|own| (own.operation_id, own.process)),
+        own_operation: own_operations::own_seen(context).map(|own| (own.operation_id, own.process)),
         local_node_id: Some(config.node_id),
         local_server: found.local.as_ref(),
         copies: &found.copies,

@@ -52,7 +52,7 @@ pub async fn run(
             .detail("Its files are in an inconsistent state.")
             .hint("Run \"pgbaton node rejoin\" again: it continues the rewind."));
     }
-    if matches!(action, Action::Start | Action::Restart) && !context.global.dry_run {
+    if matches!(action, Action::Start | Action::Restart) && !context.options.dry_run {
         wait_until_reaped(context, data).await?;
     }
     let stops = matches!(action, Action::Stop | Action::Restart) && facts.running.is_some();
@@ -62,7 +62,7 @@ pub async fn run(
     } else {
         None
     };
-    if stops && !context.global.dry_run {
+    if stops && !context.options.dry_run {
         // What the next start is judged by: the server that is stopped now cannot name the other nodes then. Asking is remembering.
         let _seen = tokio::time::timeout(REMEMBERS, discovery::cluster(context)).await;
     }
@@ -108,7 +108,7 @@ pub async fn run(
         if matches!(action, Action::Start | Action::Restart) {
             see_who_answers(context).await?;
         }
-    } else if !context.global.dry_run {
+    } else if !context.options.dry_run {
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
     }
     Ok(report)
@@ -132,7 +132,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
         )
         .detail(why)
         .hint("Correct conninfo or data_directory in the configuration.");
-        if has_force { check.waivable(Waiver::Force, context.global.force) } else { check }
+        if has_force { check.waivable(Waiver::Force, context.options.force) } else { check }
     }))
 }
 

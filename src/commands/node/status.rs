@@ -11,7 +11,7 @@ use crate::facts::cluster::ClusterFacts;
 use crate::facts::directory::{Contents, look, running_postmaster};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::source;
-use crate::observe::{discovery, own_server, unfinished};
+use crate::observe::{discovery, own_operations, own_server};
 use crate::output::node::NodeStatus;
 use crate::output::{Data, Report};
 use crate::pg::client::{Session, SqlError};
@@ -60,7 +60,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let facts = discovery::from_session(context, &session, &whom).await?;
     let now = crate::system::clock::now();
     discovery::remember(context, &facts, now);
-    let own_operation = unfinished::own_seen(context).map(|own| (own.operation_id, own.process));
+    let own_operation = own_operations::own_seen(context).map(|own| (own.operation_id, own.process));
     let unfinished = own_operation.clone().filter(|(_, process)| process.is_none()).map(|(id, _)| id);
     let local = (context.local_conninfo()?.place().to_string(), asked.server.clone());
     let view = Viewpoint {

@@ -56,7 +56,7 @@ pub async fn run(context: &Context) -> Result<Report> {
     let on = local_endpoint(config);
     let superuser = superuser.map(|superuser| superuser.on);
     let facts = PrimaryFacts { local, present, lacks_term, superuser, cluster };
-    let options = Options { force: context.global.force, wait_sync_s: None, ..Options::default() };
+    let options = Options { force: context.options.force, wait_sync_s: None, ..Options::default() };
     let plan = primary(&facts, &row, &on, options);
     let made = facts.present.verdict() == Verdict::Missing;
     known.extend(secrets(config, &row));
@@ -87,7 +87,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         if let Ok(facts) = discovery::from_session(context, &session, &whom).await {
             discovery::remember(context, &facts, crate::system::clock::now());
         }
-    } else if !context.global.dry_run {
+    } else if !context.options.dry_run {
         context.ui.say(
             Level::Notice,
             &format!(

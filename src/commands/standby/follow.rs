@@ -67,7 +67,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         cluster: held.facts.clone(),
         others: open_operations::others(context, &held).await,
     };
-    let mut plan = plan(&facts, context.global.force);
+    let mut plan = plan(&facts, context.options.force);
     if let Some((primary, _)) = held.facts.primaries().next() {
         announce::prepare(&mut plan, open_operations::metadata(&held, primary.row.node_id).await.as_ref());
     }
@@ -83,7 +83,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" streams from \"{target_name}\""));
-    } else if !context.global.dry_run {
+    } else if !context.options.dry_run {
         context.ui.say(
             Level::Notice,
             &format!("node \"{name}\" already follows \"{target_name}\"; nothing was changed"),

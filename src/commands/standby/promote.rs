@@ -14,7 +14,7 @@ use crate::observe::own_node::secrets_of;
 use crate::observe::promotion::{former_end, promote_command};
 use crate::observe::repmgr_activity::{cluster_at_rest, hold_at_rest};
 use crate::observe::under_locks::{self, Held};
-use crate::observe::{open_operations, unfinished};
+use crate::observe::{open_operations, own_operations};
 use crate::operation::carry_out::How;
 use crate::operation::change_roles::{After, Moved, change_roles, own_session, take_up};
 use crate::operation::old_primary_host::{Early, Hosts, Known};
@@ -79,8 +79,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         cluster: held.facts.clone(),
     };
     let options = PromoteOptions {
-        force: context.global.force,
-        accept_data_loss: context.global.accept_data_loss,
+        force: context.options.force,
+        accept_data_loss: context.options.accept_data_loss,
         siblings_follow: !args.no_siblings_follow,
     };
     let mut promotion = plan(&facts, options);
@@ -122,7 +122,7 @@ impl Promoting<'_> {
         changed.done.add_data(moved.data());
         let requested = is_primary || changed.done.step_s("promote").is_some();
         // As long as the operation is open, the promotion may still take place.
-        if !requested && matches!(unfinished::own_unfinished(context, |_| true), Ok(None)) {
+        if !requested && matches!(own_operations::own_unfinished(context, |_| true), Ok(None)) {
             hosts.unsecure(context).await;
         }
         let after = After {

@@ -67,7 +67,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         "the primary is \"{}\" on timeline {}",
         primary_row.node_name, primary_server.timeline
     ));
-    let options = Options { force: context.global.force, wait_sync_s: args.wait_sync, ..Options::default() };
+    let options = Options { force: context.options.force, wait_sync_s: args.wait_sync, ..Options::default() };
     let on = endpoint(primary);
     let here = local_endpoint(config);
     let mut known = secrets_of(&cluster);
@@ -116,7 +116,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let (name, id) = (&row.node_name, row.node_id);
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as standby"));
-    } else if !context.global.dry_run {
+    } else if !context.options.dry_run {
         context.ui.say(
             Level::Notice,
             &format!("node \"{name}\" (ID {id}) is already registered as standby; nothing was changed"),

@@ -55,7 +55,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
             ));
     }
     let options =
-        SwitchoverOptions { force: context.global.force, siblings_follow: !args.no_siblings_follow };
+        SwitchoverOptions { force: context.options.force, siblings_follow: !args.no_siblings_follow };
     let (others, operations) = tokio::join!(
         Others::of(context, &held, session, own, primary, options),
         open_operations::others(context, &held),

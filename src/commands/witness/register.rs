@@ -81,7 +81,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         known.extend(secrets_of(&there.cluster));
     }
     let facts = WitnessFacts { here, primary };
-    let options = Options { force: context.global.force, wait_sync_s: None, ..Options::default() };
+    let options = Options { force: context.options.force, wait_sync_s: None, ..Options::default() };
     let plan = witness(&facts, &row(config), &local_endpoint(config), options);
     finish(context, config, &facts, &plan, known).await
 }
@@ -123,7 +123,7 @@ async fn finish(
     let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as witness"));
-    } else if !context.global.dry_run {
+    } else if !context.options.dry_run {
         context.ui.say(
             Level::Notice,
             &format!("node \"{name}\" (ID {id}) is already registered as witness; nothing was changed"),

@@ -14,7 +14,6 @@ use self::receiver::Receiver;
 use self::settings::{own_port, settings};
 pub use self::source::{connect, source_conninfo};
 use crate::config::Config;
-use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, gather};
 use crate::facts::directory::{COPY, Contents, STAGING, leftover};
@@ -110,7 +109,8 @@ impl Asked {
 
     /// Returns the name of the source: that of its node, if it is one.
     fn source_name(&self) -> String {
-        self.source_node().map_or_else(|| self.session.server_name(), |node| node.row.node_name.clone())
+        self.source_node()
+            .map_or_else(|| self.session.server_name().to_string(), |node| node.row.node_name.clone())
     }
 
     /// Returns the primary: the one that runs, else the one that is registered.
@@ -135,13 +135,13 @@ impl Asked {
 
 /// Puts together what the plan depends on.
 pub(crate) async fn prepare(
-    context: &Context,
+    site: &Site,
     request: &Request,
     given: &Conninfo,
     asked: Asked,
     secrets: &mut Secrets,
 ) -> Result<(CloneFacts, CloneOptions)> {
-    let config = context.config()?;
+    let config = site.config()?;
     let data = &config.data_directory;
     let upstream_id = request.upstream_node_id.or_else(|| asked.primary_id());
     let upstream = upstream_id.and_then(|id| asked.cluster.node(id));
@@ -150,33 +150,33 @@ pub(crate) async fn prepare(
     secrets.extend(secrets_of(&asked.cluster));
 
     let role = replication_role(config, request, &asked, upstream);
-    let state = context.state_directory()?;
+    let state = site.state_directory()?;
     let login = backup_login(given, &role, secrets, &state)?;
     let source_name = asked.source_name();
     let source = endpoint_to(given, format!("\"{source_name}\""), SOURCE_CONNINFO, secrets);
-    let slot_on = slot_as_superuser(context, &asked, upstream, secrets).await?;
-    let receiver = receiver(context, request, given, upstream, &role, major)?;
+    let slot_on = slot_as_superuser(site, &asked, upstream, secrets).await?;
+    let receiver = receiver(site, request, given, upstream, &role, major)?;
     let primary_conninfo = receiver.primary_conninfo(secrets);
 
-    let installation = context.installation_of(config, major);
+    let installation = site.installation_of(config, major);
     let pg_basebackup = installation.tool("pg_basebackup");
     let tools_major = match &pg_basebackup {
-        Ok(path) => version_of(context, path).await,
+        Ok(path) => version_of(site, path).await,
         Err(error) => Err(sentence(&format!("{error:#}"))),
     };
     let psql = installation.tool("psql").unwrap_or_else(|_| "psql".into());
     // One after the other: at once they would need two WAL senders, and there may be one.
-    let backup_login = login.attempt(context, &psql, secrets, true).await.map_err(|no| no.why);
-    let receiver_login = receiver.attempt(context, &psql).await.map_err(|no| no.why);
+    let backup_login = login.attempt(site, &psql, secrets, true).await.map_err(|no| no.why);
+    let receiver_login = receiver.attempt(site, &psql).await.map_err(|no| no.why);
 
     let local_source = source_is_local.then_some(&asked.details);
-    let external = external_files(context, request, &asked, source_is_local, data, secrets).await;
+    let external = external_files(site, request, &asked, source_is_local, data, secrets).await;
     let places = Places::look(config, &asked.details, request.conf_only)?;
     let filled = places.filled(data);
     let options = CloneOptions {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
-        conninfo: context.local_conninfo()?,
+        conninfo: site.local_conninfo()?,
         data_directory: data.clone(),
         use_slot: config.use_replication_slots,
         pg_basebackup: pg_basebackup.unwrap_or_default(),
@@ -190,10 +190,10 @@ pub(crate) async fn prepare(
         extra_options: places.extra_options.clone(),
         primary_conninfo,
         settings: settings(config, request)?,
-        port: own_port(&context.local_conninfo()?, &asked.details, request.conf_only),
+        port: own_port(&site.local_conninfo()?, &asked.details, request.conf_only),
         copy_external: request.external_files.is_some(),
         conf_only: request.conf_only,
-        force: context.options.force,
+        force: site.options.force,
     };
     let facts = CloneFacts {
         source_id: asked.source_node().map(|node| node.row.node_id),
@@ -334,14 +334,14 @@ async fn version_of(site: &Site, program: &str) -> std::result::Result<u32, Stri
 /// # Errors
 /// Those of the command before it begins.
 pub async fn prepare_anew(
-    context: &Context,
+    site: &Site,
     given: &Conninfo,
     secrets: &mut Secrets,
 ) -> Result<(CloneFacts, CloneOptions)> {
-    let session = connect(context, given).await?;
-    let superuser = superuser::connect(context, given, "the source server", secrets).await?;
-    let asked = Asked::all(context, session, superuser).await?;
-    let (mut facts, options) = prepare(context, &Request::default(), given, asked, secrets).await?;
+    let session = connect(site, given).await?;
+    let superuser = superuser::connect(site, given, "the source server", secrets).await?;
+    let asked = Asked::all(site, session, superuser).await?;
+    let (mut facts, options) = prepare(site, &Request::default(), given, asked, secrets).await?;
     facts.directory = Contents::Missing;
     facts.directory_identifier = None;
     facts.leftover = None;

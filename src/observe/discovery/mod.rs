@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use self::round::{Refusal, Round};
 use crate::assess::checks::Asked;
 use crate::assess::cluster::Copies;
-use crate::context::{Context, state_directory};
 use crate::error::{Error, Exit, Result};
 use crate::facts::check_name::Name;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -24,6 +23,7 @@ use crate::pg::quote::quote_ident;
 use crate::registry::operation::OpenOperation;
 use crate::registry::schema::Present;
 use crate::registry::{NodeRow, NodeType, node};
+use crate::site::state_directory;
 use crate::site::{Site, not_connected};
 
 /// The cluster as it was found.
@@ -63,45 +63,41 @@ pub struct More {
 ///
 /// # Errors
 /// Exit code 6 if no node responds and no topology was saved, 7 if the metadata cannot be read.
-pub async fn cluster(context: &Context) -> Result<Found> {
-    Ok(find(context, None, false).await?.0)
+pub async fn cluster(site: &Site) -> Result<Found> {
+    Ok(find(site, None, false).await?.0)
 }
 
 /// Does the same, and asks all nodes which operations have not reported their end.
 ///
 /// # Errors
 /// Those of [`cluster`].
-pub async fn cluster_and_operations(context: &Context) -> Result<Found> {
-    Ok(find(context, None, true).await?.0)
+pub async fn cluster_and_operations(site: &Site) -> Result<Found> {
+    Ok(find(site, None, true).await?.0)
 }
 
 /// Does the same, and asks all nodes in the same round for what these checks need in addition; each within a deadline.
 ///
 /// # Errors
 /// Those of [`cluster`].
-pub async fn cluster_for_checks(
-    context: &Context,
-    names: &[Name],
-    within: Duration,
-) -> Result<(Found, More)> {
-    find(context, Some((names, within)), true).await
+pub async fn cluster_for_checks(site: &Site, names: &[Name], within: Duration) -> Result<(Found, More)> {
+    find(site, Some((names, within)), true).await
 }
 
 async fn find(
-    context: &Context,
+    site: &Site,
     for_checks: Option<(&[Name], Duration)>,
     operations: bool,
 ) -> Result<(Found, More)> {
-    let config = context.config_if_any()?;
+    let config = site.config_if_any()?;
     let now = crate::system::clock::now();
-    let given = context.named_server()?;
-    let topology = config.and_then(|_| last_seen(context));
+    let given = site.named_server()?;
+    let topology = config.and_then(|_| last_seen(site));
     // A server that was named is the one that is meant, and no other.
     let seeds = topology.as_ref().filter(|_| given.is_none());
     let named = given.is_some();
     let (first, whom) = match (given, config) {
         (Some(given), _) => (given, "the server named on the command line".to_string()),
-        (None, Some(config)) => (context.local_conninfo()?, format!("node \"{}\"", config.node_name)),
+        (None, Some(config)) => (site.local_conninfo()?, format!("node \"{}\"", config.node_name)),
         (None, None) => {
             return Err(Error::failed("there is no configuration file and no server was named")
                 .hint("Name a configuration file with -f, or a server with -h, -p, -U and -d."));
@@ -110,7 +106,7 @@ async fn find(
     let first = first.to_string();
     let seen_rows: &[NodeRow] =
         &seeds.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect::<Vec<_>>();
-    let mut round = Round::new(context, seeds.and_then(|seen| seen.system_identifier.clone()));
+    let mut round = Round::new(site, seeds.and_then(|seen| seen.system_identifier.clone()));
     round.first = Some(key(&first));
     round.operations_too = operations;
     if let Some((names, within)) = for_checks {
@@ -143,7 +139,7 @@ async fn find(
     let asked_first = round.server(&first).filter(|server| server.in_recovery);
     facts.meant = asked_first
         .map(|server| server.system_identifier.clone())
-        .or_else(|| if named { None } else { context.system_identifier() });
+        .or_else(|| if named { None } else { site.system_identifier() });
     round.look_again(&mut facts).await;
     if facts.primaries().count() > 1 {
         round.ask_sides(&mut facts).await;
@@ -152,7 +148,7 @@ async fn find(
         // Another cluster, reached by -h, is not what this node's state directory is about.
         let own = facts.node(config.node_id).is_some_and(|node| node.row.node_name == config.node_name);
         if own || !named {
-            remember(context, &facts, now);
+            remember(site, &facts, now);
         }
     }
     // What was seen of another cluster, in a directory used before, says nothing about this one.
@@ -166,7 +162,7 @@ async fn find(
     }
     let (copies, operations) = (round.copies(&facts), round.operations(&facts));
     let local = match config.filter(|_| !named) {
-        Some(_) => Some(context.local_conninfo()?.place().to_string()).zip(round.server(&first).cloned()),
+        Some(_) => Some(site.local_conninfo()?.place().to_string()).zip(round.server(&first).cloned()),
         None => None,
     };
     Ok((Found { local, copies, operations, facts, topology, now }, more))
@@ -184,20 +180,20 @@ pub(crate) fn key(conninfo: &str) -> String {
 }
 
 /// Saves the topology, for the day on which no node responds. A failure is reported and harms nothing else.
-pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
+pub fn remember(site: &Site, facts: &ClusterFacts, now: Timestamp) {
     // Root may look, but the user who runs everything else could not read a file of root's.
-    if context.environment.uid == 0 || facts.nodes.iter().all(|node| node.server.is_err()) {
+    if site.environment.uid == 0 || facts.nodes.iter().all(|node| node.server.is_err()) {
         return;
     }
     // "Nothing was changed" is meant to the byte.
-    if context.options.dry_run {
+    if site.options.dry_run {
         return;
     }
-    if let Err(error) = state_directory::keep_topology(context, facts, now) {
+    if let Err(error) = state_directory::keep_topology(site, facts, now) {
         // Once: with --watch it would be said every time.
         static WARNED: Once = Once::new();
         WARNED.call_once(|| {
-            context.messages.warning(
+            site.messages.warning(
                 "could not save the topology of the cluster",
                 Some(&without_state(&error)),
                 Some(error.hint.as_deref().unwrap_or(
@@ -209,18 +205,18 @@ pub fn remember(context: &Context, facts: &ClusterFacts, now: Timestamp) {
 }
 
 /// Reads the saved topology; one that cannot be used, or is another cluster's, is reported and counts as none.
-pub(crate) fn last_seen(context: &Context) -> Option<Topology> {
-    match state_directory::saved_topology(context) {
+pub(crate) fn last_seen(site: &Site) -> Option<Topology> {
+    match state_directory::saved_topology(site) {
         Ok(seen) => {
             if seen.is_none() {
-                state_directory::notice_other_user(context);
+                state_directory::notice_other_user(site);
             }
             seen
         }
         Err(error) => {
             static WARNED: Once = Once::new();
             WARNED.call_once(|| {
-                context.messages.warning(
+                site.messages.warning(
                     "could not read the saved topology",
                     Some(&without_state(&error)),
                     error.hint.as_deref(),

@@ -17,7 +17,6 @@ use crate::assess::start::seen::{self, Seen};
 use crate::assess::start::{
     Asker, Heard, Judgement, LocalNode, May, Members, Opinion, PeerAnswer, Stance, decide, hear, strongest,
 };
-use crate::context::{Context, state_directory};
 use crate::error::{Error, Result, sentence};
 use crate::facts::branch::{Branch, Fork};
 use crate::facts::cluster::ask_node;
@@ -31,6 +30,7 @@ use crate::pg::client::Session;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType, node};
 use crate::site::Site;
+use crate::site::state_directory;
 
 /// The longest time that a command asks.
 pub const WITHIN: Duration = Duration::from_secs(5);
@@ -106,8 +106,8 @@ pub struct Judged {
 ///
 /// # Errors
 /// Exit code 1 if the data directory cannot be read.
-pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<Judged> {
-    let config = context.config()?;
+pub async fn here(site: &Site, asker: Asker, within: Duration) -> Result<Judged> {
+    let config = site.config()?;
     let begun = Instant::now();
     let own = own_row(config, NodeType::Primary, None, None);
     let mut running = None;
@@ -116,9 +116,9 @@ pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<J
     let mut own_addresses = OwnAddresses::All;
     if running_postmaster(&config.data_directory).is_some() {
         own_addresses = OwnAddresses::None;
-        if let Ok((session, server)) = ask_node(&config.conninfo, &context.environment, within).await {
+        if let Ok((session, server)) = ask_node(&config.conninfo, &site.environment, within).await {
             // Another one than the local server can only be judged as that.
-            if !is_far_end && own_server::is_elsewhere(context, &session).await.is_some() {
+            if !is_far_end && own_server::is_elsewhere(site, &session).await.is_some() {
                 own_addresses = OwnAddresses::All;
             } else {
                 own_addresses = OwnAddresses::Registered;
@@ -146,23 +146,23 @@ pub async fn here(context: &Context, asker: Asker, within: Duration) -> Result<J
         None => Question {
             asker,
             own,
-            past: Past::Files(Box::new(read(context).await?)),
+            past: Past::Files(Box::new(read(site).await?)),
             rows: Vec::new(),
             complete: false,
             own_addresses,
             within,
         },
     };
-    ask(context, question).await
+    ask(site, question).await
 }
 
 /// Asks all nodes that are known, and judges.
 ///
 /// # Errors
 /// Exit code 1 without a configuration.
-pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
+pub async fn ask(site: &Site, question: Question) -> Result<Judged> {
     let system_identifier = question.past.system_identifier();
-    let mut inquiry = Inquiry::new(context, &question.own, &system_identifier);
+    let mut inquiry = Inquiry::new(site, &question.own, &system_identifier);
     if let Past::Server(server) = &question.past {
         inquiry.own_server = Some((server.system_identifier.clone(), server.started_at.clone()));
     }
@@ -171,9 +171,9 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
     let seen = match (&question.past, question.complete) {
         // What it says itself is newer than what was seen of it.
         (_, true) => Seen::default(),
-        (Past::Files(local), false) => last_seen(context, local, &mut inquiry)?,
+        (Past::Files(local), false) => last_seen(site, local, &mut inquiry)?,
         (Past::Server(_), false) => {
-            let known = state_directory::saved_topology(context).ok().flatten();
+            let known = state_directory::saved_topology(site).ok().flatten();
             let rows: Vec<NodeRow> =
                 known.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect();
             let is_ours =
@@ -184,7 +184,7 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
     };
     let has_others = inquiry.members.has_others(question.own.node_id);
     if !question.complete && (!has_others || seen.doubt.is_some()) {
-        inquiry.guessed = known::guesses(context).await;
+        inquiry.guessed = known::guesses(site).await;
     }
     let asker = question.asker;
     let voices = {
@@ -209,7 +209,7 @@ pub async fn ask(context: &Context, question: Question) -> Result<Judged> {
         seen,
         question,
     };
-    judged.judge(context).await;
+    judged.judge(site).await;
     Ok(judged)
 }
 
@@ -297,15 +297,15 @@ pub(crate) async fn read(site: &Site) -> Result<Local> {
 }
 
 /// Reads the saved topology and adds the nodes that it names.
-pub(crate) fn last_seen(context: &Context, local: &Local, inquiry: &mut Inquiry<'_>) -> Result<Seen> {
+pub(crate) fn last_seen(site: &Site, local: &Local, inquiry: &mut Inquiry<'_>) -> Result<Seen> {
     let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
-    let Some(directory) = context.own_state_directory()? else {
+    let Some(directory) = site.own_state_directory()? else {
         return Ok(doubt("The state directory belongs to another cluster or node.".into()));
     };
     Ok(match topology::load(&directory) {
         Ok(Some(seen)) => {
             let ours = ours(inquiry.own, inquiry.system_identifier, local.branch(), None);
-            let uses_slots = context.config()?.use_replication_slots;
+            let uses_slots = site.config()?.use_replication_slots;
             let worth = seen::judge(&seen, &ours, &local.slots, uses_slots, ran_until(&local.data_directory));
             if !worth.is_foreign {
                 let rows: Vec<NodeRow> = seen.nodes.into_iter().map(|node| node.row).collect();

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::context::Context;
 use crate::error::{Error, Result, sentence};
 use crate::facts::cluster::Silence;
 use crate::facts::directory::Contents;
@@ -13,11 +12,12 @@ use crate::pg::failure::Answered;
 use crate::plan::clone::plan as clone_plan;
 use crate::plan::rejoin::{Anew, Aside, RejoinFacts, RejoinOptions};
 use crate::secret::Secrets;
+use crate::site::Site;
 use crate::system::{files, inspect};
 
 /// What a new clone takes, where nothing else will do.
 pub(crate) async fn anew(
-    context: &Context,
+    site: &Site,
     facts: &RejoinFacts,
     options: &RejoinOptions,
     secrets: &mut Secrets,
@@ -28,7 +28,7 @@ pub(crate) async fn anew(
         Error::failed("invalid connection string in the record of the primary")
             .detail(sentence(&error.to_string()))
     })?;
-    let (mut clone_facts, clone_options) = clone::prepare_anew(context, &given, secrets).await?;
+    let (mut clone_facts, clone_options) = clone::prepare_anew(site, &given, secrets).await?;
     if facts.local.running.is_some() {
         // That is the server which will be stopped first.
         let own = clone_facts.cluster.nodes.iter_mut().find(|node| node.row.node_id == facts.node_id);
@@ -78,7 +78,7 @@ pub(crate) async fn anew(
         Some((aside_path(data), facts.local.own_files.clone()))
     };
     if configuration.is_none() {
-        context.messages.warning(
+        site.messages.warning(
             "the node's own configuration files are lost; the new clone has those of the primary",
             None,
             None,

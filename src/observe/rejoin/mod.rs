@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::anew::anew;
 use self::relation::{Comparison, compare, with_history};
 use self::wal::WalSearch;
-use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
 use crate::facts::places::Place;
@@ -48,12 +47,12 @@ pub struct Request {
 
 /// Puts together what the plan depends on.
 pub(crate) async fn gather(
-    context: &Context,
+    site: &Site,
     request: &Request,
     held: &Held,
     primary_id: i32,
 ) -> Result<(RejoinFacts, RejoinOptions)> {
-    let config = context.config()?;
+    let config = site.config()?;
     let primary = held.facts.node(primary_id);
     let (Some(primary), Some(there), Some(session)) =
         (primary, primary.and_then(|node| node.facts()), held.session(primary_id))
@@ -61,16 +60,16 @@ pub(crate) async fn gather(
         return Err(Error::new(Exit::Connection, "the primary no longer responds"));
     };
     let data = &config.data_directory;
-    if !context.options.dry_run {
-        service::wait_until_reaped(context, data).await?;
+    if !site.options.dry_run {
+        service::wait_until_reaped(site, data).await?;
     }
     let clone_instead = clone_instead(primary);
     let unusable = |error: Error| error.hint(clone_instead.clone());
     let unreadable = |error: anyhow::Error| unreadable(data, &clone_instead, &error);
-    let mut start = service::facts(context, Action::Start).map_err(unusable)?;
-    let stop = service::facts(context, Action::Stop).map_err(unusable)?;
-    start.config_directory = context.config_directory(config);
-    let installation = context.installation_if_any(config);
+    let mut start = service::facts(site, Action::Start).map_err(unusable)?;
+    let stop = service::facts(site, Action::Stop).map_err(unusable)?;
+    start.config_directory = site.config_directory(config);
+    let installation = site.installation_if_any(config);
     let pg_rewind = match request.rewind.as_deref() {
         Some(path) if !path.is_empty() => path.to_string(),
         _ => installation.required_tool("pg_rewind")?,
@@ -81,14 +80,14 @@ pub(crate) async fn gather(
     let mut target = ask_target(session).await.map_err(|error: SqlError| {
         Error::new(Exit::Query, "could not query the primary").detail(sentence(&error.to_string()))
     })?;
-    let there = with_history(context, &installation, primary, there.clone()).await?;
+    let there = with_history(site, &installation, primary, there.clone()).await?;
     let Comparison { local, there, switches, fork, relation } =
         compare(session, local, there, &config.node_name).await.map_err(unreadable)?;
     let relation = relation.naming(&primary.row.node_name);
     target.switches = switches;
 
-    let options = options(context, request, pg_rewind, &start)?;
-    warn_of_missing_files(context, &request.config_files, data);
+    let options = options(site, request, pg_rewind, &start)?;
+    warn_of_missing_files(site, &request.config_files, data);
     start.places.push(Place::directory("the place for WAL and saved files", &options.kept_files));
     let mut facts = RejoinFacts {
         cluster: held.facts.clone(),
@@ -110,17 +109,12 @@ pub(crate) async fn gather(
         local,
         target,
         relation,
-        others: open_operations::others(context, held).await,
+        others: open_operations::others(site, held).await,
     };
     // Where it has diverged can no longer be read in WAL that was overwritten.
     if !facts.local.overwritten {
-        let search = WalSearch {
-            site: context,
-            session,
-            there: &there,
-            options: &options,
-            no_check: request.no_check_wal,
-        };
+        let search =
+            WalSearch { site, session, there: &there, options: &options, no_check: request.no_check_wal };
         search.fill(&mut facts, fork).await.map_err(unreadable)?;
     }
     Ok((facts, options))
@@ -144,16 +138,11 @@ fn unreadable(data: &Path, hint: &str, error: &anyhow::Error) -> Error {
 }
 
 /// Returns what the operation depends on besides the facts.
-fn options(
-    context: &Context,
-    request: &Request,
-    pg_rewind: String,
-    start: &ServiceFacts,
-) -> Result<RejoinOptions> {
-    let config = context.config()?;
+fn options(site: &Site, request: &Request, pg_rewind: String, start: &ServiceFacts) -> Result<RejoinOptions> {
+    let config = site.config()?;
     let name = crate::system::clock::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let kept = context.state_directory()?.join("kept").join(name);
-    let asked = &context.options;
+    let kept = site.state_directory()?.join("kept").join(name);
+    let asked = &site.options;
     Ok(RejoinOptions {
         on: local_endpoint(config),
         use_slot: config.use_replication_slots,
@@ -171,7 +160,7 @@ fn options(
         fetched: kept.join("fetched"),
         kept,
         pg_rewind,
-        postgres: context.installation_if_any(config).required_tool("postgres")?,
+        postgres: site.installation_if_any(config).required_tool("postgres")?,
         config_directory: start.config_directory.clone(),
         timeout_s: seconds(config.node_rejoin_timeout),
     })

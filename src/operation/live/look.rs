@@ -102,7 +102,7 @@ impl Live<'_> {
     /// # Errors
     /// Exit code 6 without an answer: what is not known cannot be compared.
     async fn own_end(&self, look: &Look) -> Result<Option<Lsn>, Error> {
-        if look.behind.is_empty() || self.context.global.accept_data_loss {
+        if look.behind.is_empty() || self.context.options.accept_data_loss {
             return Ok(None);
         }
         let session = self.held.borrow().get(&look.node_id).filter(|held| !held.is_closed()).cloned();

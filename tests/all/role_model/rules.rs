@@ -179,7 +179,7 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::LockOfTheHost,
         says: "a command that starts or secures the server of a host holds the lock of its node there",
-        kept_by: "context/state_directory.rs: lock; commands/far_end.rs: Served::take_lock",
+        kept_by: "site/state_directory.rs: lock; commands/far_end.rs: Served::take_lock",
         needed_in: RESUMED,
     },
     Entry {

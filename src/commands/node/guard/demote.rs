@@ -77,7 +77,7 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
             Some("If it does not stream after its start, run \"pgbaton node rejoin\" on it."),
         ),
     };
-    if !context.global.dry_run {
+    if !context.options.dry_run {
         context.ui.message(level, &text, Some(&detail), hint);
     }
     let diverged = match relation {
@@ -127,7 +127,7 @@ pub(super) async fn without_primary(
     detail: &str,
 ) -> Result<Report> {
     let done = demote(context, judged, &judged.cluster(), None).await?;
-    if !context.global.dry_run {
+    if !context.options.dry_run {
         context.ui.message(
             Level::Warning,
             &format!(

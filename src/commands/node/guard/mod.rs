@@ -19,7 +19,6 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::{Contents, look_past_mark};
 use crate::facts::rejoin::{Local, STANDBY_SIGNAL, is_half_rewound};
 use crate::journal;
-use crate::journal::unfinished::blocking;
 use crate::observe::discovery;
 use crate::observe::own_node::own_row;
 use crate::observe::peers::inquiry::{Inquiry, OwnAddresses};
@@ -314,7 +313,7 @@ fn unfinished(context: &Context) -> Result<Option<String>> {
     let Some(directory) = context.own_state_directory()? else { return Ok(None) };
     let left = journal::unfinished(&directory)
         .map_err(|error| Error::from_cause(Exit::CannotTell, "could not read the journals", &error))?;
-    Ok(blocking(&left).map(|entry| match &entry.journal {
+    Ok(journal::blocking(&left).map(|entry| match &entry.journal {
         Ok(loaded) => format!("operation \"{}\"", loaded.header.command),
         Err(_) => format!("operation {}", entry.operation_id),
     }))
@@ -340,7 +339,7 @@ fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> 
 fn wait(context: &Context, args: &Args, config: &Config) -> Duration {
     let given = args.wait.map(|seconds| Duration::from_secs(u64::from(seconds)));
     let wait = given.unwrap_or(config.guard_wait);
-    match context.global.timeout {
+    match context.options.timeout {
         Some(seconds) => wait.min(Duration::from_secs(u64::from(seconds))),
         None => wait,
     }

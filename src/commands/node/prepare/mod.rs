@@ -18,7 +18,7 @@ use crate::ui::Level;
 /// # Errors
 /// Exit code 6 without a connection, 1 for a failed check, 5 or 7 for a failed step.
 pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report> {
-    let apply = args.apply || (context.global.dry_run && !args.print);
+    let apply = args.apply || (context.options.dry_run && !args.print);
     let request = prepare::Request {
         print: args.print,
         nodes: args.node.clone(),
@@ -62,7 +62,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     let mut done = carry_out(context, &made.plan, How::new(context, secrets)).await;
     done.add_data(json!({ "requirements": requirements, "pending_restart": restarts }));
     let mut report = done.report?;
-    if context.global.dry_run {
+    if context.options.dry_run {
         let preparation =
             Preparation { requirements, plan: Some(made.plan), files: made.files, printed: None };
         return Ok(Report { data: Data::Preparation(Box::new(preparation)), ..report });

@@ -13,7 +13,7 @@ use crate::facts::directory::running_postmaster;
 use crate::observe::own_node::secrets_of;
 use crate::observe::rejoin::Request;
 use crate::observe::under_locks::{self, Held, hold};
-use crate::observe::{self, open_operations, rejoin_primary, unfinished};
+use crate::observe::{self, open_operations, own_operations, rejoin_primary};
 use crate::operation::announce::say;
 use crate::operation::carry_out::How;
 use crate::operation::change_roles::{After, Moved, change_roles, take_up};
@@ -33,8 +33,8 @@ use crate::ui::Level;
 /// another failed check, 24 if a step fails, 4 if the server does not start.
 pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
     if args.reclone
-        && !context.global.dry_run
-        && let Some(entry) = unfinished::own_unfinished(context, |_| true)?
+        && !context.options.dry_run
+        && let Some(entry) = own_operations::own_unfinished(context, |_| true)?
     {
         context.ui.say(Level::Notice, "an interrupted rejoin is abandoned for a new clone");
         // After the rewind has begun this is no success, and need not be one.
@@ -86,7 +86,7 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
         context.ui.say(Level::Notice, &format!("{}: {follows}", decision.why));
     }
     if let Some(question) = question(&rejoin)
-        && !context.global.dry_run
+        && !context.options.dry_run
         && context.ui.confirm(&question)
     {
         (options.consent, options.asked) = (true, true);
@@ -181,7 +181,7 @@ async fn bring_back(
                 &format!("the files that the rewind replaced are kept in \"{}\"", options.kept.display()),
             );
         }
-    } else if !context.global.dry_run {
+    } else if !context.options.dry_run {
         context.ui.say(
             Level::Notice,
             &format!("node \"{name}\" already streams from \"{primary_name}\"; nothing was changed"),
@@ -210,7 +210,7 @@ fn running_follows(
     rejoin: &Rejoin,
 ) -> Plan {
     let role = held.roles.get(&facts.node_id).cloned();
-    let planned = follow::plan(&observe::rejoin::follow_facts(facts, options, role), context.global.force);
+    let planned = follow::plan(&observe::rejoin::follow_facts(facts, options, role), context.options.force);
     let mut plan = Plan {
         title: rejoin.plan.title.clone(),
         back_failed: Exit::Rejoin,

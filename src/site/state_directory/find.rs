@@ -4,38 +4,36 @@ use std::path::{Path, PathBuf};
 
 use super::{Known, ROOT, State, aside_of, look, may_leave, named, refused};
 use crate::config::Config;
-use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::facts::identity::{Found, Standing, is_same_place};
-use crate::journal::{self, unfinished};
+use crate::journal;
 use crate::registry::{NodeRow, NodeType};
+use crate::site::Site;
 use crate::system::environment::home_of;
 use crate::system::files;
-use crate::ui::Level;
 
-pub(super) fn find(context: &Context) -> Result<State> {
-    let mut known = Known::of(context)?;
+pub(super) fn find(site: &Site) -> Result<State> {
+    let mut known = Known::of(site)?;
     let config = known.config;
     let is_default = config.state_directory.is_none();
-    let usual = config.state_directory(&context.environment, Path::new(ROOT))?;
+    let usual = config.state_directory(&site.environment, Path::new(ROOT))?;
     let found = look(&usual)?;
     if known.cluster.is_none()
         && let Found::Unmarked { topology: Some(seen), .. } = &found
         && is_witness(config, seen.nodes.iter().map(|node| &node.row))
     {
         known.cluster.clone_from(&seen.system_identifier);
-        context.cluster.replace(known.cluster.clone());
+        site.cluster.replace(known.cluster.clone());
     }
     let standing = known.judge(&found);
     if standing == Standing::Ours {
         return Ok(State::new(usual, found));
     }
-    let elsewhere = search(context, &known, &usual)?;
+    let elsewhere = search(site, &known, &usual)?;
     match (standing, elsewhere) {
         (_, Some(state)) if is_default => {
             if !config.names_state_of(&state.path) {
-                context.ui.message(
-                    Level::Notice,
+                site.messages.notice(
                     &format!("the state of node \"{}\" is in \"{}\"", config.node_name, state.path.display()),
                     Some("It was created under another name of the node."),
                     Some("\"pgbaton operation adopt-state\" moves it."),
@@ -48,8 +46,7 @@ pub(super) fn find(context: &Context) -> Result<State> {
                 && foreign.in_use
                 && let Some(identifier) = known.identifier()
             {
-                let second =
-                    config.second_state_directory(&context.environment, Path::new(ROOT), identifier)?;
+                let second = config.second_state_directory(&site.environment, Path::new(ROOT), identifier)?;
                 let found = look(&second)?;
                 return match known.judge(&found) {
                     Standing::Foreign(foreign) => Err(refused(&second, &foreign)),
@@ -65,7 +62,7 @@ pub(super) fn find(context: &Context) -> Result<State> {
         }
         (_, Some(other)) => {
             let open = journal::unfinished(&other.path).unwrap_or_default();
-            if let Some(entry) = unfinished::blocking(&open) {
+            if let Some(entry) = journal::blocking(&open) {
                 return Err(Error::failed(format!(
                     "state directory \"{}\" is empty, and an operation of this node is unfinished in \"{}\"",
                     usual.display(),
@@ -84,13 +81,13 @@ pub(super) fn find(context: &Context) -> Result<State> {
 }
 
 /// Looks for the state of this node where it was kept under another name, by another user or in another environment.
-pub(super) fn search(context: &Context, known: &Known<'_>, but: &Path) -> Result<Option<State>> {
+pub(super) fn search(site: &Site, known: &Known<'_>, but: &Path) -> Result<Option<State>> {
     let config = known.config;
     let uid = |path: &Path| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).ok()?).into();
-    let users = [Some(context.environment.uid), uid(&config.data_directory)];
+    let users = [Some(site.environment.uid), uid(&config.data_directory)];
     let homes: Vec<PathBuf> = users.into_iter().flatten().filter_map(home_of).collect();
     let mut out: Vec<State> = Vec::new();
-    for root in config.state_roots(&context.environment, Path::new(ROOT), &homes) {
+    for root in config.state_roots(&site.environment, Path::new(ROOT), &homes) {
         // What another user keeps to itself is not ours to find.
         for name in files::names_in(&root).unwrap_or_default() {
             let directory = root.join(name);

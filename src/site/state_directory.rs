@@ -11,17 +11,16 @@ use std::sync::Once;
 use serde_json::json;
 
 use crate::config::Config;
-use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::identity::{self, Foreign, Found, Identity, Ours, Standing, is_same_place, judge};
 use crate::facts::start_log;
 use crate::facts::topology;
-use crate::journal::{self, Entry, Mark, Record, Stage, unfinished};
+use crate::journal::{self, Entry, Mark, Record, Stage};
 use crate::pg::control_file;
+use crate::site::Site;
 use crate::system::clock;
 use crate::system::files;
 use crate::system::lock::{Holder, LocalLock};
-use crate::ui::Level;
 
 use find::find;
 
@@ -69,9 +68,9 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    fn of(context: &'a Context) -> Result<Self> {
-        let config = context.config()?;
-        Ok(Self { config, local: holds(&config.data_directory), cluster: context.cluster.borrow().clone() })
+    fn of(site: &'a Site) -> Result<Self> {
+        let config = site.config()?;
+        Ok(Self { config, local: holds(&config.data_directory), cluster: site.cluster.borrow().clone() })
     }
 
     fn ours(&self) -> Ours<'_> {
@@ -93,7 +92,7 @@ impl<'a> Known<'a> {
     }
 }
 
-impl Context {
+impl Site {
     /// Returns the state directory of this node, which is not another cluster's or node's. It need not exist yet.
     ///
     /// # Errors
@@ -113,7 +112,7 @@ impl Context {
                 static WARNED: Once = Once::new();
                 let detail = detail.map(|detail| detail.replace(NO_CHANGE, ""));
                 WARNED.call_once(|| {
-                    self.ui.message(Level::Warning, &primary, detail.as_deref(), hint.as_deref());
+                    self.messages.warning(&primary, detail.as_deref(), hint.as_deref());
                 });
                 Ok(None)
             }
@@ -231,7 +230,7 @@ fn may_leave(directory: &Path, why: &str) -> Result<()> {
             let started = |record: &Record| {
                 matches!(record, Record::Mark { stage: Stage::Forward, mark: Mark::Started, .. })
             };
-            unfinished::blocking(std::slice::from_ref(*entry)).is_some() && loaded.records.iter().any(started)
+            journal::blocking(std::slice::from_ref(*entry)).is_some() && loaded.records.iter().any(started)
         }
         Err(_) => true,
     };
@@ -255,19 +254,18 @@ fn named(entry: &Entry) -> String {
 ///
 /// # Errors
 /// Exit code 1 if it cannot be made or is another's, 30 if the lock is held.
-pub async fn lock_as(context: &Context, me: &Holder) -> Result<LocalLock> {
-    refuse_other_user(context)?;
-    let mut state = context.state()?;
+pub async fn lock_as(site: &Site, me: &Holder) -> Result<LocalLock> {
+    refuse_other_user(site)?;
+    let mut state = site.state()?;
     if let Some(aside) = state.aside.take() {
-        move_to(context, &state.path, &aside, me).await?;
-        context.state.replace(Some(state.clone()));
+        move_to(site, &state.path, &aside, me).await?;
+        site.state.replace(Some(state.clone()));
     }
     prepare_state_directory(&state.path)?;
     let lock = LocalLock::acquire(&state.path, me).await?;
-    mark(context, true)?;
+    mark(site, true)?;
     if let Some(also) = &state.also {
-        context.ui.message(
-            Level::Notice,
+        site.messages.notice(
             &format!("state of this node in \"{}\" is not used", also.display()),
             Some(&format!("The state directory is \"{}\".", state.path.display())),
             Some(&format!("\"pgbaton operation adopt-state --from {}\" would use it.", also.display())),
@@ -277,24 +275,21 @@ pub async fn lock_as(context: &Context, me: &Holder) -> Result<LocalLock> {
 }
 
 /// Moves a state directory while no other command uses it.
-async fn move_to(context: &Context, from: &Path, to: &Path, me: &Holder) -> Result<()> {
+async fn move_to(site: &Site, from: &Path, to: &Path, me: &Holder) -> Result<()> {
     let _lock = LocalLock::acquire(from, me).await?;
     files::rename(from, to).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not move a state directory", &error)
             .detail("Nothing was changed.")
             .hint("Move it yourself, or set \"state_directory\" in the configuration to another directory.")
     })?;
-    context.ui.say(
-        Level::Notice,
-        &format!("state directory \"{}\" was moved to \"{}\"", from.display(), to.display()),
-    );
+    site.notice(&format!("state directory \"{}\" was moved to \"{}\"", from.display(), to.display()));
     Ok(())
 }
 
 /// Writes down whose the state directory is. What is written there already is changed only under the lock.
-fn mark(context: &Context, locked: bool) -> Result<()> {
-    let state = context.state()?;
-    let known = Known::of(context)?;
+fn mark(site: &Site, locked: bool) -> Result<()> {
+    let state = site.state()?;
+    let known = Known::of(site)?;
     let failed = |error: anyhow::Error| {
         Error::from_cause(Exit::Failed, "could not mark the state directory", &error)
             .detail("Nothing was changed.")
@@ -311,17 +306,17 @@ fn mark(context: &Context, locked: bool) -> Result<()> {
         return Err(refused(&state.path, &foreign));
     }
     let after = known.ours().identity(before.as_ref());
-    record(context, &state, before, after, locked).map_err(failed)
+    record(site, &state, before, after, locked).map_err(failed)
 }
 
 fn record(
-    context: &Context,
+    site: &Site,
     state: &State,
     before: Option<Identity>,
     mut after: Identity,
     locked: bool,
 ) -> anyhow::Result<()> {
-    let config_is_silent = context.config().is_ok_and(|config| config.state_directory.is_none());
+    let config_is_silent = site.config().is_ok_and(|config| config.state_directory.is_none());
     match &before {
         Some(before) => {
             let version = std::mem::replace(&mut after.pgbaton, before.pgbaton.clone());
@@ -329,15 +324,12 @@ fn record(
             if *before != after && (locked || is_new_witness) {
                 after.pgbaton = version;
                 if !is_same_place(&before.data_directory, &after.data_directory) {
-                    context.ui.say(
-                        Level::Notice,
-                        &format!(
-                            "the data directory of node \"{}\" is now \"{}\"; it was \"{}\"",
-                            after.node_name,
-                            after.data_directory.display(),
-                            before.data_directory.display()
-                        ),
-                    );
+                    site.notice(&format!(
+                        "the data directory of node \"{}\" is now \"{}\"; it was \"{}\"",
+                        after.node_name,
+                        after.data_directory.display(),
+                        before.data_directory.display()
+                    ));
                 }
                 identity::save(&state.path, &after, true)?;
             } else {
@@ -347,18 +339,15 @@ fn record(
         None => {
             identity::save(&state.path, &after, false)?;
             if config_is_silent && !topology::path(&state.path).exists() {
-                context.ui.say(
-                    Level::Notice,
-                    &format!(
-                        "the state of node \"{}\" is kept in \"{}\"",
-                        after.node_name,
-                        state.path.display()
-                    ),
-                );
+                site.notice(&format!(
+                    "the state of node \"{}\" is kept in \"{}\"",
+                    after.node_name,
+                    state.path.display()
+                ));
             }
         }
     }
-    context.state.replace(Some(State { identity: Some(after), also: None, ..state.clone() }));
+    site.state.replace(Some(State { identity: Some(after), also: None, ..state.clone() }));
     Ok(())
 }
 
@@ -366,9 +355,9 @@ fn record(
 ///
 /// # Errors
 /// Exit code 30, naming who has it.
-pub async fn lock(context: &Context) -> Result<LocalLock> {
-    let me = Holder { pid: std::process::id(), command: context.verb.to_string(), started_at: clock::now() };
-    lock_as(context, &me).await
+pub async fn lock(site: &Site) -> Result<LocalLock> {
+    let me = Holder { pid: std::process::id(), command: site.verb.to_string(), started_at: clock::now() };
+    lock_as(site, &me).await
 }
 
 /// Makes the state directory, unless it is there.
@@ -389,11 +378,11 @@ pub fn prepare_state_directory(directory: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Exit code 30, naming who has the lock.
-pub async fn would_lock(context: &Context, directory: &Path) -> Result<()> {
-    refuse_other_user(context)?;
+pub async fn would_lock(site: &Site, directory: &Path) -> Result<()> {
+    refuse_other_user(site)?;
     match LocalLock::holder(directory) {
         Ok(None) => Ok(()),
-        Ok(Some(_)) => lock(context).await.map(drop),
+        Ok(Some(_)) => lock(site).await.map(drop),
         Err(error) => Err(Error::from_cause(Exit::Failed, "could not check the lock", &error)),
     }
 }

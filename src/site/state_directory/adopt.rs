@@ -7,13 +7,12 @@ use super::{
     Known, ROOT, State, aside_of, lock_as, look, may_leave, move_to, prepare_state_directory,
     refuse_other_user,
 };
-use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::identity::{self, Foreign, Found, Standing, is_same_place};
-use crate::journal::{self, unfinished};
+use crate::journal;
+use crate::site::Site;
 use crate::system::files;
 use crate::system::lock::{Holder, LocalLock};
-use crate::ui::Level;
 
 /// What became of an adoption.
 #[derive(Debug)]
@@ -32,11 +31,11 @@ pub struct Taken {
 ///
 /// # Errors
 /// Exit code 1 if an unfinished operation would be left behind, or there is no state of this node in `from`; 30 if one is running.
-pub async fn adopt(context: &Context, from: Option<PathBuf>, me: &Holder) -> Result<Taken> {
-    refuse_other_user(context)?;
-    let known = Known::of(context)?;
+pub async fn adopt(site: &Site, from: Option<PathBuf>, me: &Holder) -> Result<Taken> {
+    refuse_other_user(site)?;
+    let known = Known::of(site)?;
     let config = known.config;
-    let path = config.state_directory(&context.environment, Path::new(ROOT))?;
+    let path = config.state_directory(&site.environment, Path::new(ROOT))?;
     let from = match from {
         Some(from) if is_same_place(&from, &path) => None,
         Some(from) => {
@@ -62,52 +61,46 @@ pub async fn adopt(context: &Context, from: Option<PathBuf>, me: &Holder) -> Res
         None => {
             let found = look(&path)?;
             return match known.judge(&found) {
-                Standing::Ours => claim(context, &known, path, found, me).await,
-                standing => match (search(context, &known, &path)?, standing) {
+                Standing::Ours => claim(site, &known, path, found, me).await,
+                standing => match (search(site, &known, &path)?, standing) {
                     // The second cluster of this host has a directory of its own, where it belongs.
                     (Some(state), Standing::Foreign(_)) if config.names_state_of(&state.path) => {
                         Ok(Taken { path: state.path, aside: None, from: None, already: true })
                     }
                     (Some(state), _) if config.state_directory.is_none() => {
-                        take(context, path, state.path, me).await
+                        take(site, path, state.path, me).await
                     }
-                    (_, Standing::Foreign(foreign)) => replace(context, &known, path, &foreign, me).await,
-                    _ => claim(context, &known, path, found, me).await,
+                    (_, Standing::Foreign(foreign)) => replace(site, &known, path, &foreign, me).await,
+                    _ => claim(site, &known, path, found, me).await,
                 },
             };
         }
     };
     match from {
-        Some(from) => take(context, path, from, me).await,
+        Some(from) => take(site, path, from, me).await,
         None => {
             let found = look(&path)?;
-            claim(context, &known, path, found, me).await
+            claim(site, &known, path, found, me).await
         }
     }
 }
 
 /// Marks a directory that holds nothing, or state of this node.
-async fn claim(
-    context: &Context,
-    known: &Known<'_>,
-    path: PathBuf,
-    found: Found,
-    me: &Holder,
-) -> Result<Taken> {
+async fn claim(site: &Site, known: &Known<'_>, path: PathBuf, found: Found, me: &Holder) -> Result<Taken> {
     let already = match &found {
         Found::Marked(identity) => known.ours().identity(Some(identity)) == *identity,
         Found::Nothing | Found::Unmarked { .. } => false,
     };
-    if !context.global.dry_run {
-        context.state.replace(Some(State::new(path.clone(), found)));
-        drop(lock_as(context, me).await?);
+    if !site.options.dry_run {
+        site.state.replace(Some(State::new(path.clone(), found)));
+        drop(lock_as(site, me).await?);
     }
     Ok(Taken { path, aside: None, from: None, already })
 }
 
 /// Moves another's state aside; what is this very node's, which was copied, is taken over where it is.
 async fn replace(
-    context: &Context,
+    site: &Site,
     known: &Known<'_>,
     path: PathBuf,
     foreign: &Foreign,
@@ -118,7 +111,7 @@ async fn replace(
         && known.identifier().is_some()
         && identity.in_data_directory() == known.local.as_deref()
     {
-        if !context.global.dry_run {
+        if !site.options.dry_run {
             let _lock = LocalLock::acquire(&path, me).await?;
             let identity = known.ours().identity(Some(&identity));
             identity::save(&path, &identity, true).map_err(|error| {
@@ -129,16 +122,16 @@ async fn replace(
     }
     may_leave(&path, &foreign.why)?;
     let aside = aside_of(&path, foreign.identifier.as_deref());
-    if !context.global.dry_run {
-        move_to(context, &path, &aside, me).await?;
-        context.state.replace(Some(State::new(path.clone(), Found::Nothing)));
-        drop(lock_as(context, me).await?);
+    if !site.options.dry_run {
+        move_to(site, &path, &aside, me).await?;
+        site.state.replace(Some(State::new(path.clone(), Found::Nothing)));
+        drop(lock_as(site, me).await?);
     }
     Ok(Taken { path, aside: Some(aside), from: None, already: false })
 }
 
 /// Moves state of this node to where the configuration says.
-async fn take(context: &Context, path: PathBuf, from: PathBuf, me: &Holder) -> Result<Taken> {
+async fn take(site: &Site, path: PathBuf, from: PathBuf, me: &Holder) -> Result<Taken> {
     let used = !files::names_in(&path).unwrap_or_default().is_empty();
     let aside = if used {
         may_leave(&path, "It is in the directory that the state is to be moved to.")?;
@@ -151,22 +144,21 @@ async fn take(context: &Context, path: PathBuf, from: PathBuf, me: &Holder) -> R
     } else {
         None
     };
-    if context.global.dry_run {
+    if site.options.dry_run {
         return Ok(Taken { path, aside, from: Some(from), already: false });
     }
     if let Some(aside) = &aside {
-        move_to(context, &path, aside, me).await?;
+        move_to(site, &path, aside, me).await?;
     }
-    let open = journal::unfinished(&from).is_ok_and(|left| unfinished::blocking(&left).is_some());
+    let open = journal::unfinished(&from).is_ok_and(|left| journal::blocking(&left).is_some());
     if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
         prepare_state_directory(parent)?;
     }
-    move_to(context, &from, &path, me).await?;
+    move_to(site, &from, &path, me).await?;
     if open {
         // The plan of an unfinished operation names files in the old place.
         if let Err(error) = std::os::unix::fs::symlink(&path, &from) {
-            context.ui.message(
-                Level::Warning,
+            site.messages.warning(
                 &format!("could not create the symbolic link \"{}\"", from.display()),
                 Some(&crate::error::sentence(&error.to_string())),
                 Some("An operation is unfinished, and its plan names files there. Create the link before you resume it."),
@@ -174,7 +166,7 @@ async fn take(context: &Context, path: PathBuf, from: PathBuf, me: &Holder) -> R
         }
     }
     let found = look(&path)?;
-    context.state.replace(Some(State::new(path.clone(), found)));
-    drop(lock_as(context, me).await?);
+    site.state.replace(Some(State::new(path.clone(), found)));
+    drop(lock_as(site, me).await?);
     Ok(Taken { path, aside, from: Some(from), already: false })
 }

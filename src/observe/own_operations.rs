@@ -1,29 +1,28 @@
-//! The operations that were left unfinished on this node.
+//! The operations of this node whose journals have not ended, and the process that is at work on one.
 
 use std::path::Path;
 
-use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::journal::unfinished::{blocking, close};
-use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage};
-use crate::observe::operation_view::worker;
+use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage, blocking, close};
 use crate::plan::parts::events;
+use crate::site::Site;
 use crate::system::clock;
+use crate::system::lock::LocalLock;
 
 /// Looks at what earlier operations left: harmless ones are closed, any other one stops this command.
-pub fn make_way(context: &Context, directory: &Path) -> Result<()> {
+pub fn make_way(site: &Site, directory: &Path) -> Result<()> {
     let left = journal::unfinished(directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
-    for entry in left.iter().filter(|entry| !context.supersedes(&entry.operation_id)) {
+    for entry in left.iter().filter(|entry| !site.supersedes(&entry.operation_id)) {
         let id = &entry.operation_id;
         match &entry.journal {
             Ok(loaded) if loaded.header.is_harmless() => {
-                if context.global.dry_run {
+                if site.options.dry_run {
                     continue;
                 }
-                context.debug(&format!("operation {id} was left unfinished and is superseded"));
+                site.debug(&format!("operation {id} was left unfinished and is superseded"));
                 if let Err(error) = close(entry, "superseded by a later command") {
-                    context.debug(&format!("could not close its journal: {error:#}"));
+                    site.debug(&format!("could not close its journal: {error:#}"));
                 }
             }
             Ok(loaded) => {
@@ -49,42 +48,42 @@ pub fn make_way(context: &Context, directory: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Exit code 1 if the journals cannot be read.
-pub fn own_unfinished(context: &Context, same: impl Fn(&Header) -> bool) -> Result<Option<Entry>> {
-    let directory = context.state_directory()?;
+pub fn own_unfinished(site: &Site, same: impl Fn(&Header) -> bool) -> Result<Option<Entry>> {
+    let directory = site.state_directory()?;
     let left = journal::unfinished(&directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
     let mine = |entry: &Entry| {
         entry
             .journal
             .as_ref()
-            .is_ok_and(|loaded| loaded.header.verb() == Some(context.verb) && same(&loaded.header))
-            && !context.supersedes(&entry.operation_id)
+            .is_ok_and(|loaded| loaded.header.verb() == Some(site.verb) && same(&loaded.header))
+            && !site.supersedes(&entry.operation_id)
     };
     Ok(left.into_iter().find(mine))
 }
 
 /// Returns the id of the operation that waits on this node, if one does and the journals can be read.
-pub fn unfinished_id(context: &Context) -> Option<String> {
-    let directory = context.state_directory().ok()?;
+pub fn unfinished_id(site: &Site) -> Option<String> {
+    let directory = site.state_directory().ok()?;
     let entries = journal::unfinished(&directory).ok()?;
     blocking(&entries).map(|entry| entry.operation_id.clone())
 }
 
 /// Returns the operation of this node for those who only look.
-pub fn own_seen(context: &Context) -> Option<Own> {
-    own(&context.state_directory().ok()?).ok().flatten()
+pub fn own_seen(site: &Site) -> Option<Own> {
+    own(&site.state_directory().ok()?).ok().flatten()
 }
 
 /// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been announced.
-pub fn note_told(context: &Context) {
+pub fn note_told(site: &Site) {
     let note = || {
-        let entries = journal::unfinished(&context.state_directory().ok()?).ok()?;
+        let entries = journal::unfinished(&site.state_directory().ok()?).ok()?;
         let (mut journal, _) = Journal::resume(&blocking(&entries)?.path).ok()?;
         let (step, stage, at) = (events::STEP.to_string(), Stage::Forward, clock::now());
         journal.append(&Record::Mark { step, stage, mark: Mark::Done, at }, Flush::Now).ok()
     };
     if note().is_none() {
-        context.debug("no journal records that the promotion was announced");
+        site.debug("no journal records that the promotion was announced");
     }
 }
 
@@ -110,4 +109,16 @@ pub fn own(directory: &Path) -> anyhow::Result<Option<Own>> {
         command: entry.journal.as_ref().map_or("?", |journal| &journal.header.command).to_string(),
         process: worker(entry, directory),
     }))
+}
+
+/// The process that is at work on an operation: the one that wrote to its journal last, while it holds the node's lock.
+pub fn worker(entry: &Entry, directory: &Path) -> Option<u32> {
+    let loaded = entry.journal.as_ref().ok()?;
+    let resumed = loaded.records.iter().rev().find_map(|record| match record {
+        Record::Resumed { pid, .. } => Some(*pid),
+        _ => None,
+    });
+    let pid = resumed.unwrap_or(loaded.header.pid);
+    let holder = LocalLock::holder(directory).ok().flatten()?;
+    (holder.pid == pid).then_some(pid)
 }

@@ -1,5 +1,7 @@
-//! This node as a command finds it: what was asked for, the configuration, the environment, deadlines and connections. It knows neither the
-//! command line nor the terminal.
+//! This node as a command finds it: what was asked for, the configuration, the environment, deadlines, connections and the state directory.
+//! It knows neither the command line nor the terminal.
+
+pub mod state_directory;
 
 use std::cell::{OnceCell, RefCell};
 use std::fmt::Debug;
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use self::state_directory::State;
 use crate::config::value::CleartextPasswords;
 use crate::config::{self, Config, NamedBy, locate};
 use crate::error::{Error, Exit, Issue, Result};
@@ -94,6 +97,10 @@ pub struct Site {
     pub messages: Rc<dyn Messages>,
     config: OnceCell<Option<Config>>,
     warnings: RefCell<Vec<Issue>>,
+    /// The cluster of this node, where a server has reported it.
+    cluster: RefCell<Option<String>>,
+    /// The state directory, once it was looked for.
+    state: RefCell<Option<State>>,
     /// An unfinished operation that this command takes the place of.
     superseded: RefCell<Option<String>>,
 }
@@ -108,6 +115,8 @@ impl Site {
             messages,
             config: OnceCell::new(),
             warnings: RefCell::default(),
+            cluster: RefCell::default(),
+            state: RefCell::default(),
             superseded: RefCell::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! Operations that were left unfinished, or are open.
+//! Which unfinished operation others have to wait for, and how the journal of one is ended without doing anything.
 
 use crate::error::Exit;
 use crate::journal::{Entry, Flush, Journal, Record, Status};

@@ -1,11 +1,10 @@
 //! Another user than the owner of the data directory, who would look for state of the node in a directory of its own.
 
 use crate::config::Config;
-use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::facts::host;
+use crate::site::Site;
 use crate::system::inspect;
-use crate::ui::Level;
 
 /// Returns the user whose state a default directory would have to be, if this process runs as another one.
 pub(super) fn other_user(config: &Config) -> Option<String> {
@@ -19,10 +18,10 @@ pub(super) fn other_user(config: &Config) -> Option<String> {
 ///
 /// # Errors
 /// Exit code 1, naming the user.
-pub fn refuse_other_user(context: &Context) -> Result<()> {
-    let config = context.config()?;
+pub fn refuse_other_user(site: &Site) -> Result<()> {
+    let config = site.config()?;
     let Some(owner) = other_user(config) else { return Ok(()) };
-    let me = context.environment.user.as_deref().unwrap_or("?");
+    let me = site.environment.user.as_deref().unwrap_or("?");
     Err(Error::failed(format!("this command has to run as user \"{owner}\", not as \"{me}\""))
         .detail(format!(
             "\"{owner}\" owns data directory \"{}\", and the lock, the journals and the saved topology of the node are that user's. \
@@ -35,17 +34,16 @@ pub fn refuse_other_user(context: &Context) -> Result<()> {
 }
 
 /// Returns the user whose operations and topology this process cannot see, if there is one.
-fn unseen(context: &Context) -> Option<String> {
-    let owner = other_user(context.config().ok()?)?;
-    let seen = context.state().is_ok_and(|state| state.path.exists() && !inspect::is_own(&state.path));
+fn unseen(site: &Site) -> Option<String> {
+    let owner = other_user(site.config().ok()?)?;
+    let seen = site.state().is_ok_and(|state| state.path.exists() && !inspect::is_own(&state.path));
     (!seen).then_some(owner)
 }
 
 /// Says that the state of the node cannot be seen, where another user looks.
-pub fn notice_other_user(context: &Context) {
-    if let (Some(owner), Ok(config)) = (unseen(context), context.config()) {
-        context.ui.message(
-            Level::Notice,
+pub fn notice_other_user(site: &Site) {
+    if let (Some(owner), Ok(config)) = (unseen(site), site.config()) {
+        site.messages.notice(
             &format!("operations and the saved topology of node \"{}\" cannot be seen", config.node_name),
             Some(&format!("They are those of user \"{owner}\", who owns the data directory.")),
             Some(&format!("Use sudo -u {owner}.")),
@@ -57,9 +55,9 @@ pub fn notice_other_user(context: &Context) {
 ///
 /// # Errors
 /// Exit code 1, naming the user.
-pub fn must_be_seen(context: &Context) -> Result<()> {
-    match unseen(context) {
-        Some(_) => refuse_other_user(context),
+pub fn must_be_seen(site: &Site) -> Result<()> {
+    match unseen(site) {
+        Some(_) => refuse_other_user(site),
         None => Ok(()),
     }
 }

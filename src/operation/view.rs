@@ -3,22 +3,10 @@
 use std::path::Path;
 
 use crate::journal::{Entry, Loaded, Mark, Record, Stage, Status};
+use crate::observe::own_operations::worker;
 use crate::output::operation::{OperationView, StepView};
 use crate::plan::Step;
 use crate::system::inspect;
-use crate::system::lock::LocalLock;
-
-/// The process that is at work on an operation: the one that wrote to its journal last, while it holds the node's lock.
-pub fn worker(entry: &Entry, directory: &Path) -> Option<u32> {
-    let loaded = entry.journal.as_ref().ok()?;
-    let resumed = loaded.records.iter().rev().find_map(|record| match record {
-        Record::Resumed { pid, .. } => Some(*pid),
-        _ => None,
-    });
-    let pid = resumed.unwrap_or(loaded.header.pid);
-    let holder = LocalLock::holder(directory).ok().flatten()?;
-    (holder.pid == pid).then_some(pid)
-}
 
 /// Returns an operation as the commands show it.
 pub fn view(entry: &Entry, steps: bool, directory: &Path) -> OperationView {

@@ -5,23 +5,23 @@ use jiff::Timestamp;
 use super::find::is_witness;
 use super::other_user::other_user;
 use super::{mark, prepare_state_directory};
-use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::topology::{self, Topology};
+use crate::site::Site;
 use crate::system::inspect;
 
 /// Keeps what was seen of the cluster of this node.
 ///
 /// # Errors
 /// Exit code 1 if the state directory is another's, or what was seen is; else where it cannot be written.
-pub fn keep_topology(context: &Context, facts: &ClusterFacts, now: Timestamp) -> Result<()> {
-    let config = context.config()?;
+pub fn keep_topology(site: &Site, facts: &ClusterFacts, now: Timestamp) -> Result<()> {
+    let config = site.config()?;
     let Some(seen) = facts.system_identifier() else { return Ok(()) };
     if is_witness(config, facts.nodes.iter().map(|node| &node.row)) {
-        context.belongs_to(seen);
+        site.belongs_to(seen);
     }
-    match context.system_identifier() {
+    match site.system_identifier() {
         Some(own) if own != seen => {
             return Err(Error::failed("the nodes that respond belong to another cluster")
                 .detail(format!(
@@ -31,9 +31,9 @@ pub fn keep_topology(context: &Context, facts: &ClusterFacts, now: Timestamp) ->
                 .hint("Check conninfo and data_directory in the configuration."));
         }
         Some(_) => {}
-        None => context.belongs_to(seen),
+        None => site.belongs_to(seen),
     }
-    let state = context.state()?;
+    let state = site.state()?;
     // Another user's file is left alone, and what that user may not write here is no loss.
     if state.aside.is_some()
         || other_user(config).is_some() && state.path.exists() && !inspect::is_own(&state.path)
@@ -41,7 +41,7 @@ pub fn keep_topology(context: &Context, facts: &ClusterFacts, now: Timestamp) ->
         return Ok(());
     }
     prepare_state_directory(&state.path)?;
-    mark(context, false)?;
+    mark(site, false)?;
     topology::save(&state.path, facts, now)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not write topology.json", &error))
 }
@@ -50,8 +50,8 @@ pub fn keep_topology(context: &Context, facts: &ClusterFacts, now: Timestamp) ->
 ///
 /// # Errors
 /// Exit code 1 if it cannot be read, or is of another cluster.
-pub fn saved_topology(context: &Context) -> Result<Option<Topology>> {
-    let state = context.state()?;
+pub fn saved_topology(site: &Site) -> Result<Option<Topology>> {
+    let state = site.state()?;
     if state.aside.is_some() {
         return Ok(None);
     }
@@ -60,7 +60,7 @@ pub fn saved_topology(context: &Context) -> Result<Option<Topology>> {
             .hint("The file is written anew by the next command that sees the cluster.")
     })?;
     let Some(seen) = seen else { return Ok(None) };
-    match (seen.system_identifier.as_deref(), context.system_identifier()) {
+    match (seen.system_identifier.as_deref(), site.system_identifier()) {
         (Some(theirs), Some(own)) if theirs != own => {
             Err(Error::failed("the saved topology belongs to another cluster")
                 .detail(format!("Its system identifier is {theirs}, that of this node is {own}."))

@@ -1,7 +1,6 @@
-//! What every command needs, built once in `main` and handed down: this node ([`Site`]) with the options as they were typed, the streams
-//! and the look of the answer.
+//! What every command needs, built once in `start` and handed down: this node ([`Site`]), the command line, the streams and the look of the
+//! answer.
 
-use std::cell::RefCell;
 use std::ops::Deref;
 use std::path::Path;
 use std::rc::Rc;
@@ -9,14 +8,13 @@ use std::rc::Rc;
 use futures_util::future::LocalBoxFuture;
 
 use crate::cli::{Global, Noun};
-use crate::context::state_directory::State;
 use crate::error::{Issue, Result};
 use crate::output::{Report, Style};
 pub use crate::site::not_connected;
 use crate::site::{Messages, Options, Site};
 use crate::system::environment::Environment;
 use crate::ui::{Level, Ui};
-use crate::verb::Verb;
+use crate::verb::{Use, Verb};
 
 /// How a command is carried out. In a value, because what resumes operations stands below the commands.
 pub type Dispatch = for<'a> fn(&'a Context, &'a Noun) -> LocalBoxFuture<'a, Result<Report>>;
@@ -26,8 +24,8 @@ pub type Dispatch = for<'a> fn(&'a Context, &'a Noun) -> LocalBoxFuture<'a, Resu
 pub struct Context {
     /// This node.
     pub site: Site,
-    /// The options of every command.
-    pub global: Global,
+    /// The options of every command that were typed, as they are called in messages. Their values are in the site.
+    given: Vec<(Use, &'static str)>,
     /// The words that the program was called with, passwords taken out.
     pub command_line: Vec<String>,
     /// The streams.
@@ -36,10 +34,6 @@ pub struct Context {
     pub style: Style,
     /// Carries a command line out, for an operation that begins anew.
     pub dispatch: Dispatch,
-    /// The cluster of this node, where a server has reported it.
-    pub(crate) cluster: RefCell<Option<String>>,
-    /// The state directory, once it was looked for.
-    pub(crate) state: RefCell<Option<State>>,
 }
 
 impl Context {
@@ -54,17 +48,22 @@ impl Context {
         dispatch: Dispatch,
     ) -> Self {
         let ui = Rc::new(ui);
-        let options = options(&global, verb == Verb::FarEnd);
+        let given =
+            Use::ALL.into_iter().filter_map(|option| Some((option, option.given(&global)?))).collect();
+        let options = options(global, verb == Verb::FarEnd);
         Self {
             site: Site::new(options, verb, environment, Rc::<Ui>::clone(&ui)),
-            global,
+            given,
             command_line,
             ui,
             style,
             dispatch,
-            cluster: RefCell::default(),
-            state: RefCell::default(),
         }
+    }
+
+    /// Returns the name of the first of these options that was typed.
+    pub fn given(&self, option: Use) -> Option<&'static str> {
+        self.given.iter().find(|(given, _)| *given == option).map(|(_, name)| *name)
     }
 }
 
@@ -77,19 +76,19 @@ impl Deref for Context {
 }
 
 /// Returns what the options ask of this node. The command that opens a far end has the name of its file from the metadata.
-fn options(global: &Global, is_far_end: bool) -> Options {
+fn options(global: Global, is_far_end: bool) -> Options {
     Options {
-        config_file: global.config_file.clone(),
+        config_file: global.config_file,
         is_file_of_metadata: is_far_end,
-        pgdata: global.pgdata.clone(),
-        pg_bindir: global.pg_bindir.clone(),
-        host: global.host.clone(),
-        port: global.port.clone(),
-        username: global.username.clone(),
-        dbname: global.dbname.clone(),
-        superuser: global.superuser.clone(),
+        pgdata: global.pgdata,
+        pg_bindir: global.pg_bindir,
+        host: global.host,
+        port: global.port,
+        username: global.username,
+        dbname: global.dbname,
+        superuser: global.superuser,
         node_id: global.node_id,
-        node_name: global.node_name.clone(),
+        node_name: global.node_name,
         force: global.force,
         accept_data_loss: global.accept_data_loss,
         yes: global.yes,
@@ -120,5 +119,3 @@ impl Messages for Ui {
         Self::log_to(self, path)
     }
 }
-
-pub mod state_directory;
