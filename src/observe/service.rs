@@ -140,7 +140,7 @@ pub async fn may_write_checkpoint(context: &Context, secrets: &mut Secrets) -> R
         let session = context
             .connect_local()
             .await
-            .map_err(|error| error.detail.unwrap_or_else(|| sentence(&error.primary)))?;
+            .map_err(|error| error.text.detail.unwrap_or_else(|| sentence(&error.text.message)))?;
         let row = session
             .query_one(
                 "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \

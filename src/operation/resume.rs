@@ -4,7 +4,7 @@
 use crate::command_line::again::again;
 use crate::context::Context;
 use crate::context::state_directory::lock;
-use crate::error::{Error, Exit, Result, sentence};
+use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::far_end::remote::{OPEN, Remote, second_channel};
 use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record};
 use crate::observe::discovery;
@@ -194,13 +194,12 @@ enum Way {
 
 /// Reports that a host takes no part in the remaining steps of an operation.
 fn without(context: &Context, error: &Error) {
-    let detail = error.detail.as_deref().map(|detail| format!("{detail} ")).unwrap_or_default();
-    context.ui.message(
-        Level::Warning,
-        &error.primary,
-        Some(&format!("{detail}The point of no return is past: the remaining steps are run without it.")),
-        Some("When the host is back, run \"pgbaton node rejoin\" on it."),
-    );
+    let mut text = Text {
+        hint: Some("When the host is back, run \"pgbaton node rejoin\" on it.".into()),
+        ..error.text.clone()
+    };
+    text.add_detail("The point of no return is past: the remaining steps are run without it.");
+    context.ui.text(Level::Warning, &text);
 }
 
 /// Carries out the rest of an operation.

@@ -19,9 +19,9 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use super::attempt::{self, Address, Common, Encryption};
-use super::failure::ConnectError;
 use super::resolve::Target;
 use super::stream::Settled;
+use crate::error::{Text, carries_text};
 use crate::pg::statement::Statement;
 
 /// How long a request to cancel may take. It only relieves the server; its effect is not waited for.
@@ -32,12 +32,8 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct SqlError {
     /// The server's code, if the server said no.
     pub sqlstate: Option<String>,
-    /// One line.
-    pub primary: String,
-    /// Facts, as whole sentences.
-    pub detail: Option<String>,
-    /// Advice, as whole sentences.
-    pub hint: Option<String>,
+    /// What the server said, or what has become of the connection.
+    pub text: Text,
     /// What kind of failure.
     pub kind: SqlErrorKind,
 }
@@ -53,14 +49,17 @@ pub enum SqlErrorKind {
     Server,
 }
 
+carries_text!(SqlError);
+
 impl SqlError {
     /// The server's answer makes no sense, or is none that we can go on from.
-    pub fn answer(primary: impl Into<String>) -> Self {
-        Self::new(SqlErrorKind::Server, primary)
+    pub fn answer(text: impl Into<Text>) -> Self {
+        Self::new(SqlErrorKind::Server, text)
     }
 
-    fn new(kind: SqlErrorKind, primary: impl Into<String>) -> Self {
-        Self { sqlstate: None, primary: primary.into(), detail: None, hint: None, kind }
+    /// Starts an error without an SQLSTATE.
+    pub fn new(kind: SqlErrorKind, text: impl Into<Text>) -> Self {
+        Self { sqlstate: None, text: text.into(), kind }
     }
 }
 
@@ -83,9 +82,11 @@ impl From<tokio_postgres::Error> for SqlError {
         let fatal = matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
         Self {
             sqlstate: Some(db.code().code().into()),
-            primary: db.message().into(),
-            detail: db.detail().map(Into::into),
-            hint: db.hint().map(Into::into),
+            text: Text {
+                message: db.message().into(),
+                detail: db.detail().map(Into::into),
+                hint: db.hint().map(Into::into),
+            },
             kind: if fatal { SqlErrorKind::Closed } else { SqlErrorKind::Server },
         }
     }
@@ -93,11 +94,7 @@ impl From<tokio_postgres::Error> for SqlError {
 
 impl fmt::Display for SqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.primary)?;
-        if let Some(detail) = &self.detail {
-            write!(f, " ({detail})")?;
-        }
-        Ok(())
+        self.text.fmt(f)
     }
 }
 
@@ -310,8 +307,7 @@ impl Session {
         let token = self.shared.client.cancel_token();
         let asked = timeout(CANCEL_TIMEOUT, async {
             let opened = super::connect::open_again(&self.shared.route).await;
-            let stream = opened
-                .map_err(|ConnectError { primary, .. }| SqlError::new(SqlErrorKind::Closed, primary))?;
+            let stream = opened.map_err(|error| SqlError::new(SqlErrorKind::Closed, error.text.message))?;
             Ok(token.cancel_query_raw(stream, Settled).await?)
         });
         asked.await.unwrap_or_else(|_| {
@@ -341,11 +337,8 @@ impl Session {
                 if error.sqlstate.as_deref() == Some("57014")
                     && started.elapsed().as_millis() >= u128::from(ms) =>
             {
-                Err(SqlError {
-                    sqlstate: error.sqlstate,
-                    detail: Some(crate::error::sentence(&error.primary)),
-                    ..late()
-                })
+                let late = late().detail(crate::error::sentence(&error.message));
+                Err(SqlError { sqlstate: error.sqlstate, ..late })
             }
             Ok(result) => result,
             Err(_) => Err(late()),
