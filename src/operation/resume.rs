@@ -27,6 +27,7 @@ use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
 use crate::units::utc;
+use crate::verb::Locks;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -72,14 +73,14 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
     let held = held(context, header).await?;
     let alone = alone(context, header).await?;
     let course = match &held {
-        Some(held) => course(&Left {
+        Some(held) if header.changes_roles() => course(&Left {
             verb: header.verb(),
             plan: &header.plan,
             past: &past,
             node_id: header.node_id,
             cluster: &held.facts,
         }),
-        None => Course::Anew,
+        _ => Course::Anew,
     };
     context.debug(&format!("operation {id} is resumed: {course:?}"));
     match course {
@@ -124,7 +125,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
 
 /// Takes the locks that the operation held, and asks all nodes under them.
 pub(super) async fn held(context: &Context, header: &Header) -> Result<Option<Held>> {
-    if !header.changes_roles() {
+    if header.locks() != Locks::Cluster {
         return Ok(None);
     }
     let rows: Vec<_> = match discovery::cluster(context).await {
@@ -139,7 +140,7 @@ pub(super) async fn held(context: &Context, header: &Header) -> Result<Option<He
 
 /// Takes the lock of this node for an operation that needs no other one.
 pub(super) async fn alone(context: &Context, header: &Header) -> Result<Option<LocalLock>> {
-    match header.changes_roles() || context.global.dry_run {
+    match header.locks() == Locks::Cluster || context.global.dry_run {
         true => Ok(None),
         false => lock(context).await.map(Some),
     }
