@@ -1,8 +1,13 @@
 //! Errors as an operator reads them, and the exit codes that scripts read.
 
+mod text;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use text::carries_text;
+pub use text::{Text, sentence};
 
 /// How the program ends. The numbers are fixed: runbooks and monitoring depend on them.
 ///
@@ -193,15 +198,31 @@ pub struct Issue {
     pub code: &'static str,
     /// The node concerned, if it is one node.
     pub node_id: Option<i32>,
-    /// The primary text.
-    pub message: String,
-    /// Facts, as whole sentences.
-    pub detail: Option<String>,
-    /// What to type or do next, as whole sentences.
-    pub hint: Option<String>,
+    /// What it says.
+    #[serde(flatten)]
+    pub text: Text,
 }
 
+carries_text!(Issue);
+
 impl Issue {
+    /// Starts an issue that concerns no single node.
+    pub fn new(severity: Severity, code: &'static str, text: impl Into<Text>) -> Self {
+        Self { severity, code, node_id: None, text: text.into() }
+    }
+
+    /// Starts a warning.
+    pub fn warning(code: &'static str, text: impl Into<Text>) -> Self {
+        Self::new(Severity::Warning, code, text)
+    }
+
+    /// Names the node, if it is one.
+    #[must_use]
+    pub fn node(mut self, node_id: impl Into<Option<i32>>) -> Self {
+        self.node_id = node_id.into();
+        self
+    }
+
     /// Whether the message was already printed when it was found, because it belongs before what was done next.
     pub fn is_printed_at_once(&self) -> bool {
         matches!(self.code, "check_warning" | "check_waived")
@@ -276,19 +297,13 @@ pub const ISSUE_CODES: &[(&str, &str)] = &[
 
 /// Why a command ends without having done what was asked.
 ///
-/// Worded after PostgreSQL's error style guide: `primary` is one line, starts in lower case and has no full stop;
-/// `detail` and `hint` are whole sentences. The detail ends with the state that things were left in, where the command
-/// had begun to change something.
+/// The detail ends with the state that things were left in, where the command had begun to change something.
 #[derive(Debug)]
 pub struct Error {
     /// The exit code.
     pub exit: Exit,
     /// What failed.
-    pub primary: String,
-    /// Facts, as whole sentences.
-    pub detail: Option<String>,
-    /// What to type or do next, as whole sentences.
-    pub hint: Option<String>,
+    pub text: Text,
     /// All failed checks, when there is more than one thing to report.
     pub issues: Vec<Issue>,
     /// Whether anything had been changed, and not undone, when the command failed.
@@ -302,14 +317,14 @@ pub struct Error {
 /// The result of everything from `commands` up.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+carries_text!(Error);
+
 impl Error {
     /// Starts an error; add facts with [`Error::detail`] and advice with [`Error::hint`].
-    pub fn new(exit: Exit, primary: impl Into<String>) -> Self {
+    pub fn new(exit: Exit, text: impl Into<Text>) -> Self {
         Self {
             exit,
-            primary: primary.into(),
-            detail: None,
-            hint: None,
+            text: text.into(),
             issues: Vec::new(),
             changed: false,
             no_effect: false,
@@ -318,15 +333,8 @@ impl Error {
     }
 
     /// A usage or configuration error, or a failed precondition: exit code 1.
-    pub fn failed(primary: impl Into<String>) -> Self {
-        Self::new(Exit::Failed, primary)
-    }
-
-    /// Adds facts; a second call appends a sentence.
-    #[must_use]
-    pub fn detail(mut self, text: impl Into<String>) -> Self {
-        append(&mut self.detail, &text.into());
-        self
+    pub fn failed(text: impl Into<Text>) -> Self {
+        Self::new(Exit::Failed, text)
     }
 
     /// Says of the failure of one part of a command that another part was done before it: what the part says of the state it has left is no
@@ -344,13 +352,6 @@ impl Error {
         self.detail(done)
     }
 
-    /// Adds advice; a second call appends a sentence.
-    #[must_use]
-    pub fn hint(mut self, text: impl Into<String>) -> Self {
-        append(&mut self.hint, &text.into());
-        self
-    }
-
     /// Attaches everything that was found wrong.
     #[must_use]
     pub fn issues(mut self, issues: Vec<Issue>) -> Self {
@@ -366,64 +367,18 @@ impl Error {
     }
 
     /// Turns an error of a lower room into one for the operator: the chain of causes becomes the detail.
-    pub fn from_cause(exit: Exit, primary: impl Into<String>, cause: &anyhow::Error) -> Self {
-        Self::new(exit, primary).detail(sentence(&format!("{cause:#}")))
-    }
-}
-
-impl Error {
-    /// Returns the primary text and the detail as sentences, for the detail of another message.
-    pub fn sentences(&self) -> String {
-        match &self.detail {
-            Some(detail) => format!("{} {detail}", sentence(&self.primary)),
-            None => sentence(&self.primary),
-        }
+    pub fn from_cause(exit: Exit, text: impl Into<Text>, cause: &anyhow::Error) -> Self {
+        Self::new(exit, text).detail(sentence(&format!("{cause:#}")))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.primary)?;
-        if let Some(detail) = &self.detail {
-            write!(f, " ({detail})")?;
-        }
-        Ok(())
+        self.text.fmt(f)
     }
 }
 
 impl std::error::Error for Error {}
-
-fn append(to: &mut Option<String>, text: &str) {
-    match to {
-        Some(old) => {
-            // What follows several lines, which are another program's, begins a line.
-            old.push(if old.contains('\n') { '\n' } else { ' ' });
-            old.push_str(text);
-        }
-        None => *to = Some(text.to_string()),
-    }
-}
-
-/// Makes a whole sentence of a message: a capital first, a full stop last.
-///
-/// Text that begins with something quoted or with a name in mixed case keeps its first letter only if that letter is
-/// no lower-case word start.
-pub fn sentence(text: &str) -> String {
-    let text = text.trim();
-    let mut chars = text.chars();
-    // The name of a program, a parameter or a file is written as it is.
-    let first_word = text.split_whitespace().next().unwrap_or_default();
-    let is_name = first_word.starts_with("pg") || first_word.contains(['_', '/', '=']);
-    let mut out = match chars.next() {
-        Some(_) if is_name => text.to_string(),
-        Some(first) => first.to_uppercase().chain(chars).collect::<String>(),
-        None => return String::new(),
-    };
-    if !out.ends_with(['.', '!', '?', ':']) && !out.ends_with(".)") {
-        out.push('.');
-    }
-    out
-}
 
 /// The error of a query that will never succeed, however often it is repeated: it is not waited for.
 #[derive(Debug)]

@@ -165,7 +165,7 @@ fn answer_error(ui: &Ui, command: &str, words: &[OsString], error: &Error, style
     let _gone = match usage::nagios_label(command, words) {
         _ if style.format == output::Format::Json => ui.answer(&render_error(command, error)),
         // Of standard error Nagios shows nothing.
-        Some(label) => ui.answer(&check::no_answer(label, &error.primary)),
+        Some(label) => ui.answer(&check::no_answer(label, &error.message)),
         None => Ok(()),
     };
     error.exit.code()

@@ -87,14 +87,13 @@ pub fn clients(facts: &ClusterFacts, primary: Option<i32>, tcp_only: bool) -> Cl
     }
     let protects = |conninfo: &Conninfo| setting(conninfo, "sslmode").is_some();
     if !out.settings.contains_key("sslmode") && conninfos.iter().any(protects) {
-        out.issues.push(Issue {
-            severity: Severity::Notice,
-            code: "sslmode_differs",
-            node_id: None,
-            message: "the connection string does not contain sslmode".into(),
-            detail: Some("The connection strings of the nodes do not have the same one.".into()),
-            hint: Some("Add the sslmode that the clients need.".into()),
-        });
+        let message = "the connection string does not contain sslmode";
+        let issue = Issue::new(Severity::Notice, "sslmode_differs", message);
+        out.issues.push(
+            issue
+                .detail("The connection strings of the nodes do not have the same one.")
+                .hint("Add the sslmode that the clients need."),
+        );
     }
     out
 }
@@ -108,14 +107,9 @@ struct LeftOut {
 
 impl LeftOut {
     fn issue(self, node: &NodeFacts) -> Issue {
-        Issue {
-            severity: self.severity,
-            code: "node_left_out",
-            node_id: Some(node.row.node_id),
-            message: format!("node \"{}\" is left out of the connection string", node.row.node_name),
-            detail: Some(self.detail),
-            hint: Some(self.hint),
-        }
+        let message = format!("node \"{}\" is left out of the connection string", node.row.node_name);
+        let issue = Issue::new(self.severity, "node_left_out", message).node(node.row.node_id);
+        issue.detail(self.detail).hint(self.hint)
     }
 }
 
@@ -142,7 +136,7 @@ fn usable(
         return Err(left_out(Severity::Warning, "It is registered with an unrecognized type.", hint));
     }
     if let Some(stranger) = facts.stranger(node) {
-        let hint = stranger.hint.unwrap_or_default();
+        let hint = stranger.text.hint.unwrap_or_default();
         return Err(left_out(
             Severity::Warning,
             "A server of another cluster responds at its address.",

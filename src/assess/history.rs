@@ -12,6 +12,10 @@ use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
 use crate::pg::wal::{is_intact, is_timed};
 
+mod evidence;
+
+pub use evidence::Evidence;
+
 /// How the history of one server relates to that of a reference server, usually the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Relation {
@@ -19,8 +23,8 @@ pub enum Relation {
     Same,
     /// It has WAL that the reference never had.
     Forked {
-        /// Why, as a whole sentence.
-        evidence: String,
+        /// Why.
+        evidence: Evidence,
         /// The last position that both share, if it is known.
         at: Option<Lsn>,
     },
@@ -29,15 +33,8 @@ pub enum Relation {
 }
 
 impl Relation {
-    /// Has the evidence name the reference: the sentences of a comparison know it only as such.
-    #[must_use]
-    pub fn naming(self, reference: &str) -> Self {
-        match self {
-            Self::Forked { evidence, at } => {
-                Self::Forked { evidence: evidence.replace("the reference", &format!("\"{reference}\"")), at }
-            }
-            other => other,
-        }
+    fn forked(evidence: Evidence, at: Option<Lsn>) -> Self {
+        Self::Forked { evidence, at }
     }
 }
 
@@ -66,13 +63,8 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
         return Relation::Same;
     }
     if server.timeline > reference.timeline {
-        return Relation::Forked {
-            evidence: format!(
-                "It is on timeline {}, which is newer than timeline {} of the reference.",
-                server.timeline, reference.timeline
-            ),
-            at: None,
-        };
+        let evidence = Evidence::NewerTimeline { ours: server.timeline, theirs: reference.timeline };
+        return Relation::forked(evidence, None);
     }
     let unreadable = |of: &Branch<'_>| {
         let recorded =
@@ -86,24 +78,14 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
         let Some(switch) =
             theirs.iter().find(|switch| switch.timeline == server.timeline).map(|switch| switch.switch)
         else {
-            return Relation::Forked {
-                evidence: format!(
-                    "Its timeline {} is not in the history of timeline {}.",
-                    server.timeline, reference.timeline
-                ),
-                at: None,
-            };
+            let evidence = Evidence::NoAncestor { ours: server.timeline, theirs: reference.timeline };
+            return Relation::forked(evidence, None);
         };
         if let Some(end) = server.end
             && end > switch
         {
-            return Relation::Forked {
-                evidence: format!(
-                    "It has WAL up to {end} on timeline {}, which the reference left at {switch}.",
-                    server.timeline
-                ),
-                at: Some(switch),
-            };
+            let evidence = Evidence::BeyondSwitch { timeline: server.timeline, end, switch };
+            return Relation::forked(evidence, Some(switch));
         }
     }
     if server.timeline == TimelineId(1) {
@@ -122,13 +104,8 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
         return other_ancestors(server.timeline, last(&ours), last(&shared));
     }
     if let Some((a, b)) = ours.iter().zip(&shared).find(|(a, b)| a.switch != b.switch) {
-        return Relation::Forked {
-            evidence: format!(
-                "The history files differ: timeline {} ended at {} in its history and at {} in that of the reference.",
-                a.timeline, a.switch, b.switch
-            ),
-            at: Some(a.switch.min(b.switch)),
-        };
+        let evidence = Evidence::OtherSwitch { timeline: a.timeline, ours: a.switch, theirs: b.switch };
+        return Relation::forked(evidence, Some(a.switch.min(b.switch)));
     }
     let Some(begin) = ours.last().map(|switch| switch.switch) else { return Relation::Same };
     // A standby that has just heard of the timeline and has none of its WAL yet: behind the switch its file holds what was there before.
@@ -141,13 +118,9 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
         record(first, server.segment_bytes)
     });
     match records {
-        [Some(ours), Some(theirs)] if ours != theirs => Relation::Forked {
-            evidence: format!(
-                "Timeline {} was started by two different promotions, both at {begin}: the first records differ.",
-                server.timeline
-            ),
-            at: Some(begin),
-        },
+        [Some(ours), Some(theirs)] if ours != theirs => {
+            Relation::forked(Evidence::OtherFirstRecord { timeline, at: begin }, Some(begin))
+        }
         [Some(_), Some(_)] => Relation::Same,
         _ => by_promotion(server, reference).unwrap_or_else(|| unread(server.timeline)),
     }
@@ -165,10 +138,7 @@ fn by_promotion(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation>
     Some(if ours?.uuid == theirs?.uuid {
         Relation::Same
     } else {
-        Relation::Forked {
-            evidence: format!("Timeline {timeline} was started by two different promotions."),
-            at: None,
-        }
+        Relation::forked(Evidence::OtherPromotion { timeline }, None)
     })
 }
 
@@ -199,14 +169,8 @@ fn at_milestone(ours: &Milestone, server: &Branch<'_>, reference: &Branch<'_>) -
     // Beyond its end the reference has written nothing yet.
     let is_written = there.iter().any(|(_, bytes)| bytes.len() >= wanted.len())
         && reference.end.is_none_or(|end| ours.lsn.0 + wanted.len() as u64 <= end.0);
-    let what = if is_checkpoint { "checkpoint" } else { "end of a transaction" };
-    is_written.then(|| Relation::Forked {
-        evidence: format!(
-            "The {what} at {} on timeline {} is not in the WAL of the reference.",
-            ours.lsn, ours.timeline
-        ),
-        at: None,
-    })
+    let evidence = Evidence::RecordMissing { is_checkpoint, at: ours.lsn, timeline: ours.timeline };
+    is_written.then(|| Relation::forked(evidence, None))
 }
 
 /// Returns the record of a milestone, and whether it is that of a checkpoint or the like; None if no record with a time stands there.
@@ -227,13 +191,7 @@ fn halves(milestone: &Milestone, segment_bytes: u64) -> Option<(&str, FirstRecor
 }
 
 fn other_ancestors(timeline: TimelineId, ours: TimelineId, theirs: TimelineId) -> Relation {
-    Relation::Forked {
-        evidence: format!(
-            "The history files differ: timeline {timeline} comes from timeline {ours} in its history and from timeline {theirs} in that \
-            of the reference."
-        ),
-        at: None,
-    }
+    Relation::forked(Evidence::OtherAncestor { timeline, ours, theirs }, None)
 }
 
 fn unread(timeline: TimelineId) -> Relation {
@@ -247,17 +205,12 @@ fn unread(timeline: TimelineId) -> Relation {
 fn on_one_timeline(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
     // Wherever they are: standby.signal was removed, or both were promoted.
     if server.writes && reference.writes {
-        return Some(Relation::Forked {
-            evidence: format!("Both accept writes on timeline {}.", server.timeline),
-            at: None,
-        });
+        return Some(Relation::forked(Evidence::BothWrite { timeline: server.timeline }, None));
     }
     let (ahead, behind) = (server.end?, reference.end.filter(|_| reference.writes)?);
     // One that streams may have received what was written since the reference was asked.
-    (ahead > behind && !server.streams).then(|| Relation::Forked {
-        evidence: format!("It has WAL up to {ahead}, but the WAL of the reference ends at {behind}."),
-        at: None,
-    })
+    let evidence = Evidence::BeyondEnd { ours: ahead, theirs: behind };
+    (ahead > behind && !server.streams).then(|| Relation::forked(evidence, None))
 }
 
 /// Returns where the timelines before the server's own one ended; None where that could not be read.

@@ -123,8 +123,7 @@ pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> 
     let answer = greet(context, far_end).await;
     let stops = |check: &crate::plan::Check| check.stops() && check.exit != Exit::Busy;
     if let Some(check) = checks(far_end, &Expected::default(), &answer).into_iter().find(stops) {
-        let error = Error { detail: check.detail, hint: check.hint, ..Error::new(check.exit, check.message) };
-        return Err(error.detail("Nothing was changed."));
+        return Err(Error::new(check.exit, check.text).detail("Nothing was changed."));
     }
     // With a terminal on the other side both streams are one, so that side gets one only if all of ours are.
     let terminal = environment::is_terminal();

@@ -443,7 +443,7 @@ mod tests {
     fn a_name_in_place_of_an_id_is_answered_with_the_option_for_names() {
         let hint = |text: &str, command: &str| {
             let error = cli::tree().try_get_matches_from(words(text)).unwrap_err();
-            explain(&error, command, &words(text)).hint.unwrap()
+            explain(&error, command, &words(text)).text.hint.unwrap()
         };
         let node = hint("pgbaton node restart --node-id node2", "node restart");
         assert!(node.starts_with("To name the node by its name, use --node-name."), "{node}");

@@ -202,13 +202,13 @@ mod tests {
         }
         let error = judge(0, "pgbaton node stop -D /nowhere -v").unwrap_err();
         assert_eq!(error.exit, crate::Exit::Failed);
-        assert!(error.hint.unwrap().ends_with("sudo -u postgres pgbaton node stop -D /nowhere -v"));
+        assert!(error.text.hint.unwrap().ends_with("sudo -u postgres pgbaton node stop -D /nowhere -v"));
         // The process that starts servers at boot runs as root.
         let error = judge(0, "pgbaton node guard -D /nowhere").unwrap_err();
         assert_eq!(
             crate::command_line::usage::exit_code_of("node guard", &[], error.exit),
             crate::Exit::CannotTell
         );
-        assert!(error.hint.unwrap().contains("User=postgres"));
+        assert!(error.text.hint.unwrap().contains("User=postgres"));
     }
 }

@@ -51,7 +51,7 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
                 Err(error) if error.exit == Exit::Failed => Err(finished(id)),
                 // Whether the record is open cannot be seen from here.
                 Err(error) if error.exit == Exit::Connection => Err(finished(id)
-                    .detail(format!("Its record in the cluster could not be checked: {}.", error.primary))
+                    .detail(format!("Its record in the cluster could not be checked: {}.", error.message))
                     .hint("Run the command again when the primary responds.")),
                 closed => closed,
             }

@@ -259,7 +259,7 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
         NamedBy::Found => match custody::concern(path, about, &trusted) {
             None => Ok(None),
             Some(why) => Err(unsafe_file(&why)
-                .detail(format!("{why} It was found in the working directory."))
+                .detail("It was found in the working directory.")
                 .hint(format!(
                     "If it is the intended file, name it with \"-f\", or run: chown {} {quoted}; chmod go-w {quoted}",
                     own_name()
@@ -270,7 +270,7 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
             match custody::concern(path, about, &trusted) {
                 None => Ok(None),
                 Some(why) => Err(unsafe_file(&why)
-                    .detail(format!("{why} It is named by the metadata of the cluster, which does not prove that it is the intended file."))
+                    .detail("It is named by the metadata of the cluster, which does not prove that it is the intended file.")
                     .hint(format!(
                         "If it is the file of that node, run on its host: chown {} {quoted}; chmod go-w {quoted}",
                         own_name()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::error::{Error, Issue, Severity};
+use crate::error::{Error, Issue, Severity, Text, carries_text};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,32 +20,22 @@ pub struct Problem {
     pub line: Option<usize>,
     /// The parameter.
     pub key: Option<String>,
-    /// The primary text.
-    pub message: String,
-    /// Facts, as whole sentences; the place is not repeated here.
-    pub detail: Option<String>,
-    /// What to write instead, as whole sentences.
-    pub hint: Option<String>,
+    /// What is wrong; the place is not repeated in it.
+    #[serde(flatten)]
+    pub text: Text,
 }
+
+carries_text!(Problem);
 
 impl Problem {
     /// Starts an error.
-    pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            code,
-            file: None,
-            line: None,
-            key: None,
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
+    pub fn error(code: &'static str, text: impl Into<Text>) -> Self {
+        Self { severity: Severity::Error, code, file: None, line: None, key: None, text: text.into() }
     }
 
     /// Starts a warning.
-    pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(code, message) }
+    pub fn warning(code: &'static str, text: impl Into<Text>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, text) }
     }
 
     /// Names the file and, if it is known, the line.
@@ -63,20 +53,6 @@ impl Problem {
         self
     }
 
-    /// Adds facts.
-    #[must_use]
-    pub fn detail(mut self, text: impl Into<String>) -> Self {
-        self.detail = Some(text.into());
-        self
-    }
-
-    /// Adds advice.
-    #[must_use]
-    pub fn hint(mut self, text: impl Into<String>) -> Self {
-        self.hint = Some(text.into());
-        self
-    }
-
     /// Makes an issue of it, whose detail names the place.
     pub fn issue(&self) -> Issue {
         let place = match (&self.file, self.line) {
@@ -84,15 +60,7 @@ impl Problem {
             (Some(file), None) => Some(format!("The file is \"{}\".", file.display())),
             _ => None,
         };
-        let sentences: Vec<String> = self.detail.clone().into_iter().chain(place).collect();
-        Issue {
-            severity: self.severity,
-            code: self.code,
-            node_id: None,
-            message: self.message.clone(),
-            detail: (!sentences.is_empty()).then(|| sentences.join(" ")),
-            hint: self.hint.clone(),
-        }
+        Issue::new(self.severity, self.code, self.text.clone()).detail(place.unwrap_or_default())
     }
 }
 
@@ -122,12 +90,7 @@ impl From<ConfigError> for Error {
         let issues: Vec<Issue> = error.problems.iter().map(Problem::issue).collect();
         let mut errors = issues.iter().filter(|issue| issue.severity == Severity::Error);
         let mut result = match (errors.next(), errors.count()) {
-            (Some(only), 0) => {
-                let mut result = Self::failed(only.message.clone());
-                result.detail.clone_from(&only.detail);
-                result.hint.clone_from(&only.hint);
-                result
-            }
+            (Some(only), 0) => Self::failed(only.text.clone()),
             (_, others) => Self::failed(error.to_string())
                 .detail(format!("It has {} errors; each is listed.", others + 1)),
         };
@@ -151,7 +114,7 @@ mod tests {
             file: Some("/etc/pgbaton.toml".into()),
             problems: vec![warning, problem.clone()],
         });
-        assert_eq!(error.primary, "invalid value for parameter \"priority\": \"x\"");
+        assert_eq!(error.message, "invalid value for parameter \"priority\": \"x\"");
         assert_eq!(
             error.detail.as_deref(),
             Some("Allowed is an integer, at least 0. It is in line 7 of \"/etc/pgbaton.toml\".")
@@ -160,7 +123,7 @@ mod tests {
             file: Some("/etc/pgbaton.toml".into()),
             problems: vec![problem.clone(), problem],
         });
-        assert_eq!(error.primary, "invalid configuration file \"/etc/pgbaton.toml\"");
+        assert_eq!(error.message, "invalid configuration file \"/etc/pgbaton.toml\"");
         assert_eq!(error.detail.as_deref(), Some("It has 2 errors; each is listed."));
         assert_eq!(error.issues.len(), 2);
     }

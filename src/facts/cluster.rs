@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
+use crate::error::{Text, carries_text};
 use crate::facts::server::{self, ServerFacts};
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::connect::{ConnectOptions, connect};
@@ -37,49 +38,43 @@ pub struct NodeFacts {
 pub struct Silence {
     /// Whether anything at all was heard from it.
     pub answered: Answered,
-    /// The primary text of the error.
-    pub message: String,
-    /// Facts.
-    pub detail: Option<String>,
-    /// Advice.
-    pub hint: Option<String>,
+    /// The error.
+    pub text: Text,
 }
 
+carries_text!(Silence);
+
 impl Silence {
+    /// A node that said nothing for a reason that one line holds.
+    pub fn new(answered: Answered, text: impl Into<Text>) -> Self {
+        Self { answered, text: text.into() }
+    }
+
     /// The server that responds is not a node of this cluster: the node itself does not respond.
     pub fn stranger(identifier: &str, own: &str) -> Self {
-        Self {
-            answered: Answered::Nothing,
-            message: format!(
-                "a server of another cluster responds at its address (system identifier {identifier}, expected {own})"
-            ),
-            detail: None,
-            hint: Some(
-                "Compare the connection string in the node's record with the address of its server.".into(),
-            ),
-        }
+        let text = format!(
+            "a server of another cluster responds at its address (system identifier {identifier}, expected {own})"
+        );
+        Self::new(Answered::Nothing, text)
+            .hint("Compare the connection string in the node's record with the address of its server.")
     }
 
     /// The node's row holds no connection string.
     pub fn invalid(why: &str) -> Self {
-        Self {
-            answered: Answered::Silent,
-            message: "invalid connection string in the node's record".into(),
-            detail: Some(crate::error::sentence(why)),
-            hint: None,
-        }
+        Self::new(Answered::Silent, "invalid connection string in the node's record")
+            .detail(crate::error::sentence(why))
     }
 }
 
 impl From<ConnectError> for Silence {
     fn from(error: ConnectError) -> Self {
-        Self { answered: error.answered, message: error.primary, detail: error.detail, hint: error.hint }
+        Self { answered: error.answered, text: error.text }
     }
 }
 
 impl From<SqlError> for Silence {
     fn from(error: SqlError) -> Self {
-        Self { answered: Answered::Spoke, message: error.primary, detail: error.detail, hint: error.hint }
+        Self { answered: Answered::Spoke, text: error.text }
     }
 }
 
@@ -111,13 +106,7 @@ pub async fn bounded<T>(
     until: Instant,
     queries: impl Future<Output = Result<T, SqlError>>,
 ) -> Result<T, SqlError> {
-    let late = || SqlError {
-        sqlstate: None,
-        primary: LATE.into(),
-        detail: None,
-        hint: None,
-        kind: SqlErrorKind::TimedOut,
-    };
+    let late = || SqlError::new(SqlErrorKind::TimedOut, LATE);
     timeout_at(until, queries).await.unwrap_or_else(|_| Err(late()))
 }
 

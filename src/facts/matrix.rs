@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Exit, Issue, Severity, sentence};
+use crate::error::{Exit, Issue, Severity, Text, sentence};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::NodeRow;
@@ -32,7 +32,9 @@ pub async fn try_all(
     let options = &options;
     let each = targets.map(|(node_id, conninfo)| async move {
         let error = match Conninfo::parse(conninfo.reveal()) {
-            Ok(conninfo) => connect(&conninfo, environment, options).await.err().map(|error| error.primary),
+            Ok(conninfo) => {
+                connect(&conninfo, environment, options).await.err().map(|error| error.text.message)
+            }
             Err(error) => Some(error.to_string()),
         };
         Tried { node_id, error }
@@ -49,24 +51,13 @@ pub struct Row {
     pub relayed_by: Option<i32>,
 }
 
-/// Why a host could not be queried from here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unasked {
-    /// The primary text.
-    pub message: String,
-    /// Facts.
-    pub detail: Option<String>,
-    /// Advice.
-    pub hint: Option<String>,
-}
-
 /// What was found out, by node id.
 #[derive(Clone, Debug, Default)]
 pub struct MatrixFacts {
     /// The rows that are known.
     pub rows: BTreeMap<i32, Row>,
-    /// The hosts that could not be queried from here.
-    pub unasked: BTreeMap<i32, Unasked>,
+    /// The hosts that could not be queried from here, and why.
+    pub unasked: BTreeMap<i32, Text>,
 }
 
 /// Which node reaches which, in the shape of `cluster matrix --format json`.
@@ -148,15 +139,8 @@ pub fn matrix(nodes: &[NodeRow], facts: &MatrixFacts) -> (Matrix, Vec<Issue>, Ex
         let relay = facts.rows.get(&node.node_id).and_then(|row| row.relayed_by);
         let relay = nodes.iter().find(|node| Some(node.node_id) == relay);
         let asked = relay.map(|relay| format!("Node \"{}\" has queried it instead.", relay.node_name));
-        let detail: Vec<String> = why.detail.iter().cloned().chain(asked).collect();
-        Some(Issue {
-            severity: Severity::Warning,
-            code: "host_not_asked",
-            node_id: Some(node.node_id),
-            message: why.message.clone(),
-            detail: Some(detail.join(" ")).filter(|text| !text.is_empty()),
-            hint: why.hint.clone(),
-        })
+        let issue = Issue::warning("host_not_asked", why.clone()).node(node.node_id);
+        Some(issue.detail(asked.unwrap_or_default()))
     }));
     let failed = matrix.connections.iter().any(|link| link.status == LinkStatus::Failed);
     let exit = match (failed, facts.unasked.is_empty()) {
@@ -173,13 +157,9 @@ fn failures(matrix: &Matrix) -> Vec<Issue> {
         let node = matrix.nodes.iter().find(|node| node.node_id == id);
         node.map_or_else(|| id.to_string(), |node| format!("\"{}\"", node.node_name))
     };
-    let issue = |node_id: i32, message: String, error: Option<&String>| Issue {
-        severity: Severity::Error,
-        code: "connection_failed",
-        node_id: Some(node_id),
-        message,
-        detail: error.map(|why| sentence(why)),
-        hint: None,
+    let issue = |node_id: i32, message: String, error: Option<&String>| {
+        let issue = Issue::new(Severity::Error, "connection_failed", message).node(node_id);
+        issue.detail(error.map(|why| sentence(why)).unwrap_or_default())
     };
     let mut issues = Vec::new();
     for to in &matrix.nodes {
@@ -220,8 +200,8 @@ mod tests {
         Row { tried: tried.to_vec(), relayed_by: None }
     }
 
-    fn unasked() -> Unasked {
-        Unasked { message: "no ssh".into(), detail: Some("It said: no.".into()), hint: None }
+    fn unasked() -> Text {
+        Text { message: "no ssh".into(), detail: Some("It said: no.".into()), hint: None }
     }
 
     fn judged(facts: &MatrixFacts) -> (String, Vec<String>, Exit) {
@@ -232,7 +212,7 @@ mod tests {
             LinkStatus::Unknown => '?',
         };
         let cells: String = matrix.connections.iter().map(cell).collect();
-        (cells, issues.into_iter().map(|issue| issue.message).collect(), exit)
+        (cells, issues.into_iter().map(|issue| issue.text.message).collect(), exit)
     }
 
     #[test]

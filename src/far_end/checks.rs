@@ -446,7 +446,7 @@ mod tests {
 
         let error = Trouble::Ended { status: Some(255), said: said() }.error(&by_ssh());
         assert_eq!(
-            error.detail.unwrap(),
+            error.text.detail.unwrap(),
             "ssh ended with status 255. It said: Permission denied (publickey)."
         );
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::assess::checks::{HostFacts, HostQuestion};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Text};
 use crate::facts::matrix::Tried;
 use crate::facts::settings::NextStart;
 use crate::pg::control::Manager;
@@ -275,15 +275,15 @@ pub struct Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        let Error { exit, primary, detail, hint, no_effect, .. } = error;
-        Self { exit, primary, detail, hint, no_effect }
+        let Error { exit, text: Text { message, detail, hint }, no_effect, .. } = error;
+        Self { exit, primary: message, detail, hint, no_effect }
     }
 }
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         let Fault { exit, primary, detail, hint, no_effect } = fault;
-        Self { detail, hint, no_effect, ..Self::new(exit, primary) }
+        Self { no_effect, ..Self::new(exit, Text { message: primary, detail, hint }) }
     }
 }
 

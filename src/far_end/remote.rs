@@ -265,13 +265,15 @@ impl Remote {
     /// The error of a request without a response.
     fn lost(&self, trouble: &Trouble) -> Error {
         let name = &self.far_end.node_name;
-        let error = trouble.error(&self.far_end);
-        let primary = match trouble {
-            Trouble::Silent { .. } => format!("pgbaton on the host of node \"{name}\" does not respond"),
-            Trouble::Void => error.primary,
-            _ => format!("the channel to pgbaton on the host of node \"{name}\" is closed"),
-        };
-        Error { primary, ..error }
+        let mut error = trouble.error(&self.far_end);
+        match trouble {
+            Trouble::Silent { .. } => {
+                error.message = format!("pgbaton on the host of node \"{name}\" does not respond");
+            }
+            Trouble::Void => {}
+            _ => error.message = format!("the channel to pgbaton on the host of node \"{name}\" is closed"),
+        }
+        error
     }
 
     fn unexpected(&self, what: &str) -> Error {
@@ -371,9 +373,9 @@ impl Remote {
     /// Why it does not work, in the words of libpq or of the channel.
     pub async fn login(&self, upstream: &Upstream) -> Result<(), String> {
         let call = Call::Login { upstream: upstream.clone() };
-        self.done(&call, ANSWER, Mode::Fail).await.map(drop).map_err(|error| match error.detail {
-            Some(detail) if error.exit != Exit::Connection => format!("{}: {detail}", error.primary),
-            _ => error.primary,
+        self.done(&call, ANSWER, Mode::Fail).await.map(drop).map_err(|error| match &error.detail {
+            Some(detail) if error.exit != Exit::Connection => format!("{}: {detail}", error.message),
+            _ => error.text.message,
         })
     }
 
@@ -493,9 +495,7 @@ pub async fn second_channel(site: &Site, far_end: &FarEnd, within: Duration) -> 
 pub(crate) fn fit(far_end: &FarEnd, hello: Hello) -> Result<(), Error> {
     let found = checks(far_end, &Expected::default(), &Ok(hello));
     match found.into_iter().find(Check::stops) {
-        Some(check) => {
-            Err(Error { detail: check.detail, hint: check.hint, ..Error::new(check.exit, check.message) })
-        }
+        Some(check) => Err(Error::new(check.exit, check.text)),
         None => Ok(()),
     }
 }

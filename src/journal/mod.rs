@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;
 use crate::plan::Plan;
-use crate::verb::{Unfinished, Verb};
+use crate::verb::{Locks, Unfinished, Verb};
 
 pub use blocking::{blocking, close};
 pub use past::Past;
@@ -190,6 +190,13 @@ impl Header {
     pub fn unfinished(&self) -> Option<Unfinished> {
         let verb = self.verb()?;
         self.plan.unfinished.or(verb.traits().unfinished)
+    }
+
+    /// Returns the locks under which the operation goes on or is undone: those that it was begun under, or, in a journal of an earlier
+    /// version, those of the table of commands. For a command that this version does not know, that of this node.
+    pub fn locks(&self) -> Locks {
+        let of_command = || self.verb().map_or(Locks::Local, |verb| verb.traits().locks);
+        self.plan.locks.unwrap_or_else(of_command)
     }
 
     /// Says whether nothing that the operation leaves does harm, so that the next command closes it.

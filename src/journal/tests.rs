@@ -66,6 +66,24 @@ fn an_unfinished_operation_means_what_it_was_begun_with() {
     assert!(!header.changes_roles() && !header.is_harmless());
 }
 
+#[test]
+fn an_unfinished_operation_is_taken_up_under_the_locks_that_it_was_begun_under() {
+    let mut header = header("x1");
+    for (command, of_table) in [
+        ("standby switchover", Locks::Cluster),
+        ("primary unregister", Locks::Cluster),
+        ("node start", Locks::Local),
+        ("standby levitate", Locks::Local),
+    ] {
+        header.command = command.into();
+        header.plan.locks = None;
+        assert_eq!(header.locks(), of_table, "{command}");
+        // A start as a primary takes those of the cluster.
+        header.plan.locks = Some(Locks::Cluster);
+        assert_eq!(header.locks(), Locks::Cluster, "{command}");
+    }
+}
+
 fn at() -> Timestamp {
     "2026-11-21T10:00:00.123Z".parse().unwrap()
 }

@@ -258,11 +258,7 @@ async fn host_of(
         Remote::open(site, &far_end, within).await.map_err(|trouble| reported(trouble.error(&far_end)))?;
     let wrong = checks(&far_end, &Expected::default(), &Ok(hello));
     if let Some(check) = wrong.into_iter().find(|check| check.stops() && check.exit != Exit::Busy) {
-        return Err(reported(Error {
-            detail: check.detail,
-            hint: check.hint,
-            ..Error::new(check.exit, check.message)
-        }));
+        return Err(reported(Error::new(check.exit, check.text)));
     }
     remote.look(question, until.saturating_duration_since(Instant::now())).await.map_err(reported)
 }
@@ -285,17 +281,12 @@ pub(crate) fn reported(
         let names: Vec<&str> = absent.iter().map(|(name, _)| name.as_str()).collect();
         let why: Vec<String> =
             absent.iter().map(|(name, why)| format!("{name}: {}", sentence(&why.to_string()))).collect();
-        Issue {
-            severity: Severity::Notice,
-            code: "host_not_asked",
-            node_id: None,
-            message: format!(
-                "no information from the host of {}; files, processes and service there are unknown",
-                names.join(", ")
-            ),
-            detail: Some(why.join(" ")),
-            hint: first.hint.clone().or_else(|| Some("Use --no-ssh to do without.".into())),
-        }
+        let message = format!(
+            "no information from the host of {}; files, processes and service there are unknown",
+            names.join(", ")
+        );
+        let hint = first.hint.as_deref().unwrap_or("Use --no-ssh to do without.");
+        Issue::new(Severity::Notice, "host_not_asked", message).detail(why.join(" ")).hint(hint)
     });
     let answers = answers
         .into_iter()

@@ -71,12 +71,7 @@ pub async fn far_end(site: &Site, known: &Whereabouts<'_>) -> Result<FarEnd> {
         let error = Error::from(error);
         let message =
             format!("the configuration file of node \"{}\" on this host is not used", row.node_name);
-        let why = [Some(sentence(&error.primary)), error.detail]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(" ");
-        site.messages.warning(&message, Some(&why), error.hint.as_deref());
+        site.messages.warning(&message, Some(&error.sentences()), error.hint.as_deref());
     }
     if data_directory_here(site, known).await.is_some() {
         return Ok(named(Reached::Local { program: own, config_file }));
@@ -92,7 +87,7 @@ pub async fn far_end(site: &Site, known: &Whereabouts<'_>) -> Result<FarEnd> {
             row.node_name
         ))
         .detail(format!("\"{destination}\" has characters that mean something to ssh or to a shell."))
-        .hint(no_host(row).hint.unwrap_or_default()));
+        .hint(no_host(row).text.hint.unwrap_or_default()));
     }
     let options = shell_words::split(config.ssh_options.as_deref().unwrap_or_default())
         .map_err(|error| Error::failed("invalid ssh_options").detail(sentence(&error.to_string())))?;

@@ -11,7 +11,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::error::{Error, Exit, Result, sentence};
+use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::facts::directory::{Contents, look_past_mark, running_postmaster};
 use crate::facts::prepare::{self, Names, SetUp};
 use crate::observe::node_location::{self, is_own_address};
@@ -78,7 +78,7 @@ pub(crate) async fn look(
 ) -> Result<Seen> {
     let config = site.config()?;
     let own = site.local_conninfo()?;
-    let resolved = resolve(&own, &site.environment).map_err(|error| invalid(&error.primary, error.hint))?;
+    let resolved = resolve(&own, &site.environment).map_err(|error| invalid(&error))?;
     let (role, database) = (resolved.user.clone(), resolved.dbname.clone());
     let replication_role = config.replication_user.clone().unwrap_or_else(|| role.clone());
     let names = Names { role: &role, replication_role: &replication_role, database: &database };
@@ -151,12 +151,8 @@ pub(crate) async fn look(
     Ok(Seen { facts, wanted, places, secrets: known })
 }
 
-fn invalid(primary: &str, hint: Option<String>) -> Error {
-    let error = Error::failed("invalid conninfo in the configuration").detail(sentence(primary));
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
+fn invalid(error: &Text) -> Error {
+    Error::failed("invalid conninfo in the configuration").because(error)
 }
 
 fn dbname(name: &str) -> Conninfo {
@@ -188,7 +184,7 @@ async fn enter(site: &Site, config: &Config, superuser_needed: bool) -> Result<O
     let mut lesser = None;
     for (what, conninfo) in ways(site, config)? {
         match site.connect(&conninfo).await {
-            Err(error) => tries.push(format!("{what}: {}", error.primary)),
+            Err(error) => tries.push(format!("{what}: {}", error.message)),
             Ok(session) => {
                 let sql =
                     "SELECT rolsuper::text, current_user::text FROM pg_roles WHERE rolname = current_user";

@@ -139,7 +139,7 @@ pub async fn may_write_checkpoint(site: &Site, secrets: &mut Secrets) -> Result<
         let session = site
             .connect_local()
             .await
-            .map_err(|error| error.detail.unwrap_or_else(|| sentence(&error.primary)))?;
+            .map_err(|error| error.text.detail.unwrap_or_else(|| sentence(&error.text.message)))?;
         let row = session
             .query_one(
                 "SELECT (rolsuper OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' \

@@ -128,7 +128,7 @@ async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -
         Err(error) => error,
     };
     if !context.options.force {
-        return Err(Error::new(error.exit, format!("operation \"{id}\" was not abandoned: {}", error.primary))
+        return Err(Error::new(error.exit, format!("operation \"{id}\" was not abandoned: {}", error.message))
             .detail(format!(
                 "A process of the operation may still be at work on the host of \"{name}\", and could start its server as a primary. Nothing \
                  was changed."
@@ -139,7 +139,7 @@ async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -
     }
     context.ui.message(
         Level::Warning,
-        &format!("overridden by --force: {}", error.primary),
+        &format!("overridden by --force: {}", error.message),
         Some(&format!("What the operation has left on the host of \"{name}\" stays there.")),
         Some(&format!("\"pgbaton operation show {id}\" lists its steps.")),
     );

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::error::{Error, Exit, Issue, Result, Severity};
+use crate::error::{Error, Exit, Issue, Result, Severity, Text};
 use crate::journal::Stage;
-use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus, explanation};
+use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus, step_failed};
 use crate::output::{Data, Report};
-use crate::plan::{Plan, could_not};
+use crate::plan::Plan;
 
 /// Turns what became of a plan into a report or an error, which takes the failures out of the outcome.
 ///
@@ -56,13 +56,8 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: &mut Outcome) -> Resul
         });
     }
     error.issues = left;
-    error.issues.extend(failures.map(|failure| Issue {
-        severity: Severity::Error,
-        code: "step_failed",
-        node_id: None,
-        message: could_not(&failure.title),
-        detail: explanation(&failure.title, &failure.error),
-        hint: failure.error.hint,
+    error.issues.extend(failures.map(|failure| {
+        Issue::new(Severity::Error, "step_failed", step_failed(&failure.title, &failure.error))
     }));
     error.changed = outcome.changed;
     error.data = data;
@@ -119,26 +114,8 @@ fn stays<'a>(plan: &'a Plan, outcome: &Outcome) -> Vec<&'a str> {
 /// Returns the error of the first failure; without one that of a signal.
 fn what_failed(plan: &Plan, outcome: &Outcome, first: Option<StepFailure>) -> Error {
     match (first, outcome.signal) {
-        (Some(first), _) if first.stage == Stage::Verify => {
-            let mut error = Error::new(outcome.exit, first.error.primary);
-            error.detail = first.error.detail;
-            error.hint = first.error.hint;
-            error
-        }
-        (Some(first), _) => {
-            let mut error = Error::new(outcome.exit, could_not(&first.title));
-            // A step that ran out of time says no more than that itself.
-            if first.error.primary != error.primary {
-                error = error.detail(crate::error::sentence(&first.error.primary));
-            }
-            if let Some(detail) = &first.error.detail {
-                error = error.detail(detail.clone());
-            }
-            if let Some(hint) = &first.error.hint {
-                error = error.hint(hint.clone());
-            }
-            error
-        }
+        (Some(first), _) if first.stage == Stage::Verify => Error::new(outcome.exit, first.error.text),
+        (Some(first), _) => Error::new(outcome.exit, step_failed(&first.title, &first.error)),
         (None, Some(_)) => Error::new(outcome.exit, format!("interrupted: {}", plan.title)),
         (None, None) => Error::new(outcome.exit, format!("could not {}", plan.title)),
     }
@@ -154,12 +131,5 @@ fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Iss
         )),
         None => by_hand,
     };
-    Issue {
-        severity: Severity::Warning,
-        code: "step_failed",
-        node_id: None,
-        message: could_not(&failure.title),
-        detail: explanation(&failure.title, &failure.error),
-        hint,
-    }
+    Issue::warning("step_failed", Text { hint, ..step_failed(&failure.title, &failure.error) })
 }

@@ -55,14 +55,7 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
         Ok(Some(template)) => template,
         Ok(None) => return,
         Err(error) => {
-            let issue = Error::from(error);
-            context.ui.message(
-                Level::Warning,
-                &issue.primary,
-                issue.detail.as_deref(),
-                issue.hint.as_deref(),
-            );
-            return;
+            return context.ui.text(Level::Warning, &Error::from(error).text);
         }
     };
     let wanted = &config.event_notifications;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::context::Context;
-use crate::error::{Error, Exit, Issue, Result, Severity};
+use crate::error::{Error, Exit, Issue, Result, Severity, Text};
 use crate::plan::{Check, Plan, Verdict, Waiver};
 use crate::ui::Level;
 
@@ -15,14 +15,7 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     for check in &plan.checks {
         match check.verdict {
             Verdict::Pass => context.debug(&format!("check passed: {}", check.message)),
-            Verdict::Warning => {
-                context.ui.message(
-                    Level::Warning,
-                    &check.message,
-                    check.detail.as_deref(),
-                    check.hint.as_deref(),
-                );
-            }
+            Verdict::Warning => context.ui.text(Level::Warning, &check.text),
             Verdict::Fail if check.waived => context.ui.message(
                 Level::Warning,
                 &format!("overridden by {}: {}", check.waiver.map_or("", Waiver::option), check.message),
@@ -45,21 +38,13 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     };
     let exit = failed.iter().map(|check| check.exit).min_by_key(|exit| rank(*exit)).unwrap_or(Exit::Failed);
     let mut error = if failed.len() == 1 {
-        let mut error = Error::new(exit, format!("cannot {}: {}", plan.title, first.message));
-        error.detail.clone_from(&first.detail);
-        error.hint = hint_of(first);
-        error
+        let mut text = explained(first);
+        text.message = format!("cannot {}: {}", plan.title, first.message);
+        Error::new(exit, text)
     } else {
         let issues = failed
             .iter()
-            .map(|check| Issue {
-                severity: Severity::Error,
-                code: "check_failed",
-                node_id: check.node_id,
-                message: check.message.clone(),
-                detail: check.detail.clone(),
-                hint: hint_of(check),
-            })
+            .map(|check| Issue::new(Severity::Error, "check_failed", explained(check)).node(check.node_id))
             .collect();
         Error::new(exit, format!("cannot {}: {} checks failed", plan.title, failed.len())).issues(issues)
     };
@@ -69,16 +54,16 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     Err(error)
 }
 
-/// Returns a check's hint, with the option that would override it, unless it names that itself.
-fn hint_of(check: &Check) -> Option<String> {
+/// Returns a check's text, whose hint names the option that would override it.
+fn explained(check: &Check) -> Text {
     let with = |waiver: Waiver| format!("with {}", waiver.option());
     let named = |waiver: &Waiver| check.hint.as_ref().is_some_and(|hint| hint.contains(&with(*waiver)));
     let waiver = check.waiver.filter(|waiver| !named(waiver));
-    let waiver = waiver.map(|waiver| format!("To do it nevertheless, repeat the command {}.", with(waiver)));
-    match (&check.hint, waiver) {
-        (Some(hint), Some(waiver)) => Some(format!("{hint} {waiver}")),
-        (hint, waiver) => hint.clone().or(waiver),
+    let mut text = check.text.clone();
+    if let Some(waiver) = waiver {
+        text.add_hint(format!("To do it nevertheless, repeat the command {}.", with(waiver)));
     }
+    text
 }
 
 /// Returns the warnings and overridden checks of a plan, for the answer.
@@ -86,13 +71,9 @@ pub fn warnings(plan: &Plan) -> Vec<Issue> {
     plan.checks
         .iter()
         .filter(|check| check.verdict == Verdict::Warning || check.waived)
-        .map(|check| Issue {
-            severity: Severity::Warning,
-            code: if check.waived { "check_waived" } else { "check_warning" },
-            node_id: check.node_id,
-            message: check.message.clone(),
-            detail: check.detail.clone(),
-            hint: check.hint.clone(),
+        .map(|check| {
+            let code = if check.waived { "check_waived" } else { "check_warning" };
+            Issue::warning(code, check.text.clone()).node(check.node_id)
         })
         .collect()
 }

@@ -12,6 +12,7 @@ use crate::output::{Data, Report};
 use crate::site::state_directory::{lock, would_lock};
 use crate::system::files;
 use crate::ui::Level;
+use crate::verb::Locks;
 
 /// Resumes or abandons an operation.
 ///
@@ -20,9 +21,9 @@ use crate::ui::Level;
 pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report> {
     let id = entry.operation_id.clone();
     let directory = context.state_directory()?;
-    // What changes roles takes this node's lock together with those of the others, below.
+    // Those of the cluster are taken together with this node's, below.
     let _lock = match &entry.journal {
-        Ok(loaded) if loaded.header.changes_roles() => None,
+        Ok(loaded) if loaded.header.locks() == Locks::Cluster => None,
         _ if context.options.dry_run => {
             would_lock(context, &directory).await?;
             None

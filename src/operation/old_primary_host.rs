@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::context::Context;
-use crate::error::{Error, Exit, sentence};
+use crate::error::{Error, Exit};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::topology::Topology;
 use crate::far_end::checks::{Expected, checks};
@@ -279,8 +279,7 @@ async fn examined(
     // What is at work there is ended, or found, by what follows.
     let wrong = checks(&far_end, &expected, &Ok(hello));
     if let Some(wrong) = wrong.into_iter().find(|check| check.stops() && check.exit != Exit::Busy) {
-        let detail = wrong.detail.map(|detail| format!(" {detail}")).unwrap_or_default();
-        return Err(format!("{}{detail}", sentence(&wrong.message)));
+        return Err(wrong.sentences());
     }
     Ok((remote, secured))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::{Error, Exit, Result as CommandResult};
+use crate::error::{Error, Exit, Result as CommandResult, Text};
 use crate::journal::{Flush, Record, Stage};
 use crate::operation::run::Signal;
 use crate::output::{Data, Report};
@@ -227,12 +227,14 @@ pub struct StepFailure {
     pub error: Error,
 }
 
-/// Returns why a step failed, without what [`could_not`] says already.
-pub(crate) fn explanation(title: &str, error: &Error) -> Option<String> {
-    match error.primary == could_not(title) {
-        true => error.detail.clone(),
-        false => Some(error.sentences()),
+/// Says that a step failed, and why. A step that ran out of time says no more than that itself.
+pub(crate) fn step_failed(title: &str, error: &Error) -> Text {
+    let mut text = Text::from(could_not(title));
+    if error.message == text.message {
+        return error.text.clone();
     }
+    text.add_cause(error);
+    text
 }
 
 /// A line of the summary.

@@ -3,7 +3,7 @@
 
 use crate::command_line::again::again;
 use crate::context::Context;
-use crate::error::{Error, Exit, Result, sentence};
+use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::far_end::remote::{OPEN, Remote, second_channel};
 use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record};
 use crate::observe::discovery;
@@ -27,6 +27,7 @@ use crate::system::clock;
 use crate::system::lock::LocalLock;
 use crate::ui::{Level, Ui};
 use crate::units::utc;
+use crate::verb::Locks;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -72,14 +73,14 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
     let held = held(context, header).await?;
     let alone = alone(context, header).await?;
     let course = match &held {
-        Some(held) => course(&Left {
+        Some(held) if header.changes_roles() => course(&Left {
             verb: header.verb(),
             plan: &header.plan,
             past: &past,
             node_id: header.node_id,
             cluster: &held.facts,
         }),
-        None => Course::Anew,
+        _ => Course::Anew,
     };
     context.debug(&format!("operation {id} is resumed: {course:?}"));
     match course {
@@ -124,7 +125,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
 
 /// Takes the locks that the operation held, and asks all nodes under them.
 pub(super) async fn held(context: &Context, header: &Header) -> Result<Option<Held>> {
-    if !header.changes_roles() {
+    if header.locks() != Locks::Cluster {
         return Ok(None);
     }
     let rows: Vec<_> = match discovery::cluster(context).await {
@@ -139,7 +140,7 @@ pub(super) async fn held(context: &Context, header: &Header) -> Result<Option<He
 
 /// Takes the lock of this node for an operation that needs no other one.
 pub(super) async fn alone(context: &Context, header: &Header) -> Result<Option<LocalLock>> {
-    match header.changes_roles() || context.options.dry_run {
+    match header.locks() == Locks::Cluster || context.options.dry_run {
         true => Ok(None),
         false => lock(context).await.map(Some),
     }
@@ -194,13 +195,12 @@ enum Way {
 
 /// Reports that a host takes no part in the remaining steps of an operation.
 fn without(context: &Context, error: &Error) {
-    let detail = error.detail.as_deref().map(|detail| format!("{detail} ")).unwrap_or_default();
-    context.ui.message(
-        Level::Warning,
-        &error.primary,
-        Some(&format!("{detail}The point of no return is past: the remaining steps are run without it.")),
-        Some("When the host is back, run \"pgbaton node rejoin\" on it."),
-    );
+    let mut text = Text {
+        hint: Some("When the host is back, run \"pgbaton node rejoin\" on it.".into()),
+        ..error.text.clone()
+    };
+    text.add_detail("The point of no return is past: the remaining steps are run without it.");
+    context.ui.text(Level::Warning, &text);
 }
 
 /// Carries out the rest of an operation.

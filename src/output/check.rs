@@ -429,14 +429,7 @@ mod tests {
             primary_node_id: None,
             observed_at: Timestamp::UNIX_EPOCH,
         };
-        let issue = |code, message: &str| Issue {
-            severity: crate::error::Severity::Error,
-            code,
-            node_id: None,
-            message: message.into(),
-            detail: None,
-            hint: None,
-        };
+        let issue = |code, message: &str| Issue::new(crate::error::Severity::Error, code, message);
         let mut report = of(vec![Finding::new(Timeline, Status::Ok, "a")]);
         report.cluster = Some(state);
         report.nodes[0].node_name = "n\n1".into();

@@ -181,7 +181,7 @@ fn config_checked(checked: &Checked) -> String {
 
 /// Returns the JSON document of a command that failed.
 pub fn render_error(command: &str, error: &Error) -> String {
-    let failure = json!({ "message": error.primary, "detail": error.detail, "hint": error.hint });
+    let failure = json!({ "message": error.message, "detail": error.detail, "hint": error.hint });
     let data = if error.data.is_null() { json!({}) } else { error.data.clone() };
     document(command, error.exit, error.changed, &data, &error.issues, Some(&failure))
 }

@@ -147,13 +147,14 @@ pub async fn connect(
 /// that the password was wrong.
 fn both(first: Failure, second: Failure, second_is_clear: bool) -> Failure {
     let (with, without) = if second_is_clear { (&first, &second) } else { (&second, &first) };
-    let detail = (with.error.primary != without.error.primary)
-        .then(|| format!("With TLS: {}; without TLS: {}.", with.error.primary, without.error.primary));
+    let detail = (with.error.message != without.error.message)
+        .then(|| format!("With TLS: {}; without TLS: {}.", with.error.message, without.error.message));
     let next = second.next;
     let answered = first.error.answered.max(second.error.answered);
     let telling = |failure: &Failure| !matches!(failure.error.kind, Kind::NoHbaEntry | Kind::Tls);
     let mut chosen = if !telling(&first) && telling(&second) { second } else { first };
-    chosen.error.detail = detail.or(chosen.error.detail);
+    let text = &mut chosen.error.text;
+    text.detail = detail.or(text.detail.take());
     chosen.error.answered = answered;
     Failure { next, other_encryption: false, ..chosen }
 }

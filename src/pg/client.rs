@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
+use crate::error::{Text, carries_text};
 use crate::pg::statement::Statement;
 
 /// Why a query failed.
@@ -25,12 +26,8 @@ use crate::pg::statement::Statement;
 pub struct SqlError {
     /// The server's code, if the server said no.
     pub sqlstate: Option<String>,
-    /// One line.
-    pub primary: String,
-    /// Facts, as whole sentences.
-    pub detail: Option<String>,
-    /// Advice, as whole sentences.
-    pub hint: Option<String>,
+    /// What the server said, or what has become of the connection.
+    pub text: Text,
     /// What kind of failure.
     pub kind: SqlErrorKind,
 }
@@ -46,14 +43,17 @@ pub enum SqlErrorKind {
     Server,
 }
 
+carries_text!(SqlError);
+
 impl SqlError {
     /// The server's answer makes no sense, or is none that we can go on from.
-    pub fn answer(primary: impl Into<String>) -> Self {
-        Self::new(SqlErrorKind::Server, primary)
+    pub fn answer(text: impl Into<Text>) -> Self {
+        Self::new(SqlErrorKind::Server, text)
     }
 
-    fn new(kind: SqlErrorKind, primary: impl Into<String>) -> Self {
-        Self { sqlstate: None, primary: primary.into(), detail: None, hint: None, kind }
+    /// Starts an error without an SQLSTATE.
+    pub fn new(kind: SqlErrorKind, text: impl Into<Text>) -> Self {
+        Self { sqlstate: None, text: text.into(), kind }
     }
 }
 
@@ -76,9 +76,11 @@ impl From<tokio_postgres::Error> for SqlError {
         let fatal = matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
         Self {
             sqlstate: Some(db.code().code().into()),
-            primary: db.message().into(),
-            detail: db.detail().map(Into::into),
-            hint: db.hint().map(Into::into),
+            text: Text {
+                message: db.message().into(),
+                detail: db.detail().map(Into::into),
+                hint: db.hint().map(Into::into),
+            },
             kind: if fatal { SqlErrorKind::Closed } else { SqlErrorKind::Server },
         }
     }
@@ -86,11 +88,7 @@ impl From<tokio_postgres::Error> for SqlError {
 
 impl fmt::Display for SqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.primary)?;
-        if let Some(detail) = &self.detail {
-            write!(f, " ({detail})")?;
-        }
-        Ok(())
+        self.text.fmt(f)
     }
 }
 
@@ -309,11 +307,8 @@ impl Session {
                 if error.sqlstate.as_deref() == Some("57014")
                     && started.elapsed().as_millis() >= u128::from(ms) =>
             {
-                Err(SqlError {
-                    sqlstate: error.sqlstate,
-                    detail: Some(crate::error::sentence(&error.primary)),
-                    ..late()
-                })
+                let late = late().detail(crate::error::sentence(&error.message));
+                Err(SqlError { sqlstate: error.sqlstate, ..late })
             }
             Ok(result) => result,
             Err(_) => Err(late()),

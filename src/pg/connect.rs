@@ -24,7 +24,7 @@ use super::provenance::PasswordFrom;
 use super::quote::quote_literal;
 use super::resolve::{Host, PROBE_S, SILENCE_MS, Target, TargetSession, resolve};
 use super::stream::Watch;
-use crate::error::sentence;
+use crate::error::{Text, sentence};
 use crate::secret::Secret;
 use crate::system::environment::Environment;
 
@@ -233,11 +233,8 @@ impl Search<'_> {
         let session = Session::new(client, name, version, self.options.query_deadline, exposed);
         let failed = |error: super::client::SqlError| {
             let kind = Kind::Other(error.sqlstate);
-            let error = ConnectError {
-                detail: error.detail,
-                ..ConnectError::new(kind, Answered::Spoke, error.primary)
-            };
-            (error, Next::Stop)
+            let text = Text { hint: None, ..error.text };
+            (ConnectError::new(kind, Answered::Spoke, text), Next::Stop)
         };
         // Servers before 14 do not report both when the session starts, and have to be asked.
         let refused = match (wanted, in_recovery, read_only) {
@@ -274,28 +271,26 @@ impl Search<'_> {
         let answered =
             self.failures.iter().map(|(_, error)| error.answered).max().unwrap_or(Answered::Nothing);
         if self.failures.len() == 1
-            && let Some((place, error)) = self.failures.pop()
+            && let Some((place, mut error)) = self.failures.pop()
         {
-            let primary = match error.kind {
-                Kind::Resolve => error.primary,
-                _ => format!("connection to {place} failed: {}", error.primary),
-            };
-            let detail = [error.detail.unwrap_or_default(), warnings].join(" ").trim().to_string();
-            return ConnectError { primary, detail: Some(detail).filter(|text| !text.is_empty()), ..error };
+            if error.kind != Kind::Resolve {
+                error.message = format!("connection to {place} failed: {}", error.message);
+            }
+            return error.detail(warnings);
         }
         let lines = self.failures.iter().map(|(place, error)| match error.kind {
-            Kind::Resolve => sentence(&error.primary),
-            _ => sentence(&format!("{place}: {}", error.primary)),
+            Kind::Resolve => sentence(&error.message),
+            _ => sentence(&format!("{place}: {}", error.message)),
         });
         let detail = lines.chain(Some(warnings)).collect::<Vec<_>>().join(" ").trim_end().to_string();
-        let primary = match self.failures.len() {
+        let message = match self.failures.len() {
             0 => "there was no time to try any server".into(),
             count => format!("could not connect to any of {count} addresses"),
         };
         // The last of those that said most: if one of them ended the search, it is the last one.
         let telling = self.failures.into_iter().map(|(_, error)| error).max_by_key(|error| error.answered);
-        let (kind, hint) = telling.map_or((Kind::TimedOut, None), |error| (error.kind, error.hint));
-        ConnectError { kind, primary, detail: Some(detail), hint, answered }
+        let (kind, hint) = telling.map_or((Kind::TimedOut, None), |error| (error.kind, error.text.hint));
+        ConnectError::new(kind, answered, Text { message, detail: Some(detail), hint })
     }
 }
 

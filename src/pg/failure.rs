@@ -5,6 +5,7 @@ use std::fmt;
 use tokio_postgres::error::DbError;
 
 use super::quote::quote_hba;
+use crate::error::{Text, carries_text};
 
 /// What the attempt showed about whether a server is alive. Ordered: the later says more.
 ///
@@ -66,25 +67,23 @@ pub enum Kind {
 pub struct ConnectError {
     /// What went wrong. Of several addresses, at the one that said most.
     pub kind: Kind,
-    /// One line.
-    pub primary: String,
-    /// Facts, as whole sentences; of several addresses, what happened at each of them.
-    pub detail: Option<String>,
-    /// What to do, as whole sentences.
-    pub hint: Option<String>,
+    /// What happened; of several addresses, at each of them.
+    pub text: Text,
     /// What it says about the server. Of several addresses, the most that any of them said.
     pub answered: Answered,
 }
 
+carries_text!(ConnectError);
+
 impl ConnectError {
     /// Starts an error.
-    pub fn new(kind: Kind, answered: Answered, primary: impl Into<String>) -> Self {
-        Self { kind, primary: primary.into(), detail: None, hint: None, answered }
+    pub fn new(kind: Kind, answered: Answered, text: impl Into<Text>) -> Self {
+        Self { kind, text: text.into(), answered }
     }
 
     /// An error on this side, before anything was tried.
-    pub fn invalid(primary: impl Into<String>) -> Self {
-        Self::new(Kind::Invalid, Answered::Silent, primary)
+    pub fn invalid(text: impl Into<Text>) -> Self {
+        Self::new(Kind::Invalid, Answered::Silent, text)
     }
 
     /// A keyword that cannot be honoured.
@@ -92,29 +91,11 @@ impl ConnectError {
         let primary = format!("connection option \"{keyword}\" cannot be honored: {why}");
         Self::new(Kind::NotSupported(keyword.into()), Answered::Silent, primary)
     }
-
-    /// Sets the detail.
-    #[must_use]
-    pub fn detail(mut self, text: impl Into<String>) -> Self {
-        self.detail = Some(text.into());
-        self
-    }
-
-    /// Sets the hint.
-    #[must_use]
-    pub fn hint(mut self, text: impl Into<String>) -> Self {
-        self.hint = Some(text.into());
-        self
-    }
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.primary)?;
-        if let Some(detail) = &self.detail {
-            write!(f, " ({detail})")?;
-        }
-        Ok(())
+        self.text.fmt(f)
     }
 }
 
@@ -141,7 +122,7 @@ pub fn from_server(error: &DbError, client: &Client<'_>) -> ConnectError {
         _ => error.hint().map(str::to_string),
     };
     let detail = error.detail().map(str::to_string);
-    ConnectError { kind, primary: message.into(), detail, hint, answered: Answered::Spoke }
+    ConnectError::new(kind, Answered::Spoke, Text { message: message.into(), detail, hint })
 }
 
 /// Sorts the errors that a server refuses a client with.

@@ -382,7 +382,7 @@ mod tests {
             "sslkeylogfile=/etc/passwd",
         ] {
             let error = of(&format!("host=node2 {bad}")).unwrap_err();
-            assert!(error.hint.unwrap().contains(bad), "{bad}");
+            assert!(error.text.hint.unwrap().contains(bad), "{bad}");
         }
     }
 }

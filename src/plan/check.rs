@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Exit;
+use crate::error::{Exit, Text, carries_text};
 
 /// One thing that was examined.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,11 +14,8 @@ pub struct Check {
     /// The result.
     pub verdict: Verdict,
     /// What was found, worded as the primary text of an error when it failed.
-    pub message: String,
-    /// Facts, as whole sentences.
-    pub detail: Option<String>,
-    /// What to type, as whole sentences.
-    pub hint: Option<String>,
+    #[serde(flatten)]
+    pub text: Text,
     /// The exit code if this is what stops the command.
     pub exit: Exit,
     /// The option that overrides this check, if one does.
@@ -60,16 +57,16 @@ impl Waiver {
     }
 }
 
+carries_text!(Check);
+
 impl Check {
     /// A check that passed.
-    pub fn pass(name: &str, message: impl Into<String>) -> Self {
+    pub fn pass(name: &str, text: impl Into<Text>) -> Self {
         Self {
             name: name.to_string(),
             node_id: None,
             verdict: Verdict::Pass,
-            message: message.into(),
-            detail: None,
-            hint: None,
+            text: text.into(),
             exit: Exit::Failed,
             waiver: None,
             waived: false,
@@ -77,33 +74,19 @@ impl Check {
     }
 
     /// A check that found something to know.
-    pub fn warning(name: &str, message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Warning, ..Self::pass(name, message) }
+    pub fn warning(name: &str, text: impl Into<Text>) -> Self {
+        Self { verdict: Verdict::Warning, ..Self::pass(name, text) }
     }
 
     /// A check that stops the command with exit code 1, unless [`Check::exit`] says otherwise.
-    pub fn fail(name: &str, message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, ..Self::pass(name, message) }
+    pub fn fail(name: &str, text: impl Into<Text>) -> Self {
+        Self { verdict: Verdict::Fail, ..Self::pass(name, text) }
     }
 
     /// Names the node.
     #[must_use]
     pub fn node(mut self, node_id: i32) -> Self {
         self.node_id = Some(node_id);
-        self
-    }
-
-    /// Adds facts.
-    #[must_use]
-    pub fn detail(mut self, text: impl Into<String>) -> Self {
-        self.detail = Some(text.into());
-        self
-    }
-
-    /// Adds advice.
-    #[must_use]
-    pub fn hint(mut self, text: impl Into<String>) -> Self {
-        self.hint = Some(text.into());
         self
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pg::client::{Row, Session, SqlError, SqlErrorKind};
+use crate::pg::client::{Row, Session, SqlError};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::statement::Statement;
 
@@ -125,13 +125,9 @@ pub async fn read_all(session: &Session) -> Result<Vec<NodeRow>, SqlError> {
         )));
     }
     let rows = rows.iter().map(|row| serde_json::from_str(row.get(0).unwrap_or("null")));
-    let mut rows: Vec<NodeRow> = rows.collect::<Result<_, _>>().map_err(|error| SqlError {
-        sqlstate: None,
-        primary: format!("unexpected row in repmgr.nodes: {error}"),
-        detail: None,
-        hint: None,
-        kind: SqlErrorKind::Server,
-    })?;
+    let mut rows: Vec<NodeRow> = rows
+        .collect::<Result<_, _>>()
+        .map_err(|error| SqlError::answer(format!("unexpected row in repmgr.nodes: {error}")))?;
     rows.sort_by_key(|row| row.node_id);
     Ok(rows)
 }

@@ -353,15 +353,7 @@ impl Site {
 
 /// Turns a failed connection into the error of a command that needed it.
 pub fn not_connected(whom: &str, error: ConnectError) -> Error {
-    let mut out = Error::new(Exit::Connection, format!("could not connect to {whom}"))
-        .detail(crate::error::sentence(&error.primary));
-    if let Some(detail) = error.detail {
-        out = out.detail(detail);
-    }
-    match error.hint {
-        Some(hint) => out.hint(hint),
-        None => out,
-    }
+    Error::new(Exit::Connection, format!("could not connect to {whom}")).because(&error)
 }
 
 /// Says what is wrong with a connection string, without repeating a password.

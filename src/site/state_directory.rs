@@ -108,12 +108,10 @@ impl Site {
     pub fn own_state_directory(&self) -> Result<Option<PathBuf>> {
         match self.state_directory() {
             Ok(directory) => Ok(Some(directory)),
-            Err(Error { primary, detail, hint, data, .. }) if data.get(FOREIGN).is_some() => {
+            Err(mut error) if error.data.get(FOREIGN).is_some() => {
                 static WARNED: Once = Once::new();
-                let detail = detail.map(|detail| detail.replace(NO_CHANGE, ""));
-                WARNED.call_once(|| {
-                    self.messages.warning(&primary, detail.as_deref(), hint.as_deref());
-                });
+                error.detail = error.detail.as_ref().map(|detail| detail.replace(NO_CHANGE, ""));
+                WARNED.call_once(|| self.messages.warning(&error.message, error.detail.as_deref(), error.hint.as_deref()));
                 Ok(None)
             }
             Err(error) => Err(error),

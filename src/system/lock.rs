@@ -165,7 +165,7 @@ mod tests {
         let first = LocalLock::acquire(directory.path(), &me(std::process::id())).await.unwrap();
         let error = LocalLock::acquire(directory.path(), &me(2)).await.unwrap_err();
         assert_eq!(error.exit, Exit::Busy);
-        let detail = error.detail.unwrap();
+        let detail = error.text.detail.unwrap();
         let expected = format!(
             "Process {} has been running \"pgbaton standby switchover\" since 2026-11-21 10:00:00 UTC.",
             std::process::id()

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::assess::checks::Finding;
 use crate::assess::cluster::{ClusterReport, State};
-use crate::error::{Error, Issue, Severity};
+use crate::error::{Error, Issue, Severity, Text};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::visible::{document, one_line, paragraph};
 use progress::Transfer;
@@ -152,6 +152,11 @@ impl Ui {
         self.message(level, primary, None, None);
     }
 
+    /// Says a text with its DETAIL and HINT.
+    pub fn text(&self, level: Level, text: &Text) {
+        self.message(level, &text.message, text.detail.as_deref(), text.hint.as_deref());
+    }
+
     /// Says something with its DETAIL and HINT.
     pub fn message(&self, level: Level, primary: &str, detail: Option<&str>, hint: Option<&str>) {
         if level < self.level {
@@ -184,7 +189,7 @@ impl Ui {
             // The command did what it was asked: what it found is a warning, however bad.
             Severity::Warning | Severity::Error => Level::Warning,
         };
-        self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
+        self.text(level, &issue.text);
     }
 
     /// Says what is wrong with what the command judges: an error is one.
@@ -194,7 +199,7 @@ impl Ui {
             Severity::Warning => Level::Warning,
             Severity::Error => Level::Error,
         };
-        self.message(level, &issue.message, issue.detail.as_deref(), issue.hint.as_deref());
+        self.text(level, &issue.text);
     }
 
     /// Prints detail and hint of each problem found; the findings themselves are in the output.
@@ -209,10 +214,9 @@ impl Ui {
         let mut shown: Vec<(Vec<String>, &Finding)> = Vec::new();
         for (node, finding) in report.wrong() {
             let name = format!("\"{}\"", node.node_name);
-            let alike = shown.iter_mut().find(|(_, other)| {
-                (other.name, &other.message, &other.detail, &other.hint)
-                    == (finding.name, &finding.message, &finding.detail, &finding.hint)
-            });
+            let alike = shown
+                .iter_mut()
+                .find(|(_, other)| (other.name, &other.text) == (finding.name, &finding.text));
             match alike {
                 Some((names, _)) => names.push(name),
                 None => shown.push((vec![name], finding)),
@@ -261,11 +265,11 @@ impl Ui {
     /// Says why the command fails, every failed check first.
     pub fn error(&self, error: &Error) {
         // What is wrong with one thing only is the error itself.
-        let printed = |issue: &&Issue| issue.is_printed_at_once() || issue.message == error.primary;
+        let printed = |issue: &&Issue| issue.is_printed_at_once() || issue.message == error.message;
         for issue in error.issues.iter().filter(|issue| !printed(issue)) {
             self.judgement(issue);
         }
-        self.message(Level::Error, &error.primary, error.detail.as_deref(), error.hint.as_deref());
+        self.text(Level::Error, &error.text);
     }
 
     /// Begins to show the progress of a copy: on a terminal by a bar, elsewhere, and in a log file, by lines at level INFO.

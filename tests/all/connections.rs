@@ -261,7 +261,7 @@ fn passwords_sockets_and_methods_as_psql() {
         desk.agree(false, "service=mine user=scram");
         let error = desk.fails("service=mine user=scram");
         assert_eq!(error.kind, Kind::PasswordMissing);
-        assert!(error.detail.unwrap().contains("group or world access"));
+        assert!(error.text.detail.unwrap().contains("group or world access"));
     }
 }
 
@@ -427,7 +427,7 @@ fn tls_as_psql() {
         desk.agree(false, &format!("{tcp} user=certified {} sslpassword=wrong", identity("locked.key")));
         desk.agree(false, &format!("{tcp} user=certified {}", identity("locked.key")));
         let error = desk.fails(&format!("{tcp} user=certified {}", identity("locked.key")));
-        assert!(error.primary.ends_with("it is encrypted, and there is no sslpassword"), "{error}");
+        assert!(error.message.ends_with("it is encrypted, and there is no sslpassword"), "{error}");
         // Where libpq looks by itself.
         let home = desk.home.join(".postgresql");
         std::fs::create_dir(&home).unwrap();
@@ -484,8 +484,8 @@ fn failures_say_what_is_wrong_and_whether_the_server_responded() {
     let check = |conninfo: &str, kind: Kind, answered: Answered| {
         let error = desk.fails(conninfo);
         assert_eq!((&error.kind, error.answered), (&kind, answered), "{conninfo}: {error:?}");
-        let all = format!("{} {:?} {:?}", error.primary, error.detail, error.hint);
-        assert!(!all.contains("secret") && !error.primary.contains('\n'), "{all}");
+        let all = format!("{} {:?} {:?}", error.message, error.detail, error.hint);
+        assert!(!all.contains("secret") && !error.message.contains('\n'), "{all}");
         error
     };
     use Answered::{Nothing, Silent, Spoke};
@@ -494,7 +494,7 @@ fn failures_say_what_is_wrong_and_whether_the_server_responded() {
     check(&format!("{tcp} user=free dbname=missing"), Kind::DatabaseMissing, Spoke);
     let error = check(&format!("{tcp} user=tls_only password=secret"), Kind::NoHbaEntry, Spoke);
     assert_eq!(
-        error.hint.unwrap(),
+        error.text.hint.unwrap(),
         "Add the line \"host postgres tls_only 127.0.0.1/32 scram-sha-256\" to pg_hba.conf and reload the server."
     );
     check(&format!("{tcp} user=free sslmode=require"), Kind::Tls, Spoke);
@@ -505,7 +505,7 @@ fn failures_say_what_is_wrong_and_whether_the_server_responded() {
     let closed = nowhere.port;
     let error = check(&format!("host=127.0.0.1 port={closed} user=u"), Kind::Refused, Nothing);
     assert_eq!(
-        error.primary,
+        error.message,
         format!("connection to server at \"127.0.0.1\", port {closed} failed: connection refused")
     );
     check("host=/nonexistent user=u", Kind::Refused, Nothing);
@@ -523,9 +523,10 @@ fn failures_say_what_is_wrong_and_whether_the_server_responded() {
         Kind::Authentication,
         Spoke,
     );
-    assert_eq!(error.primary, "could not connect to any of 2 addresses");
+    assert_eq!(error.message, "could not connect to any of 2 addresses");
     assert!(
         error
+            .text
             .detail
             .unwrap()
             .contains(&format!("Server at \"127.0.0.1\", port {closed}: connection refused."))
@@ -597,7 +598,7 @@ fn a_row_cannot_obtain_a_password() {
         assert_eq!(server.heard().is_empty(), !sent, "{row} {allowed} {attack:?}: {:?}", server.heard());
         assert_eq!(error.answered, Answered::Spoke, "it is there all the same");
         assert_eq!(error.kind, Kind::Authentication, "{row} {attack:?}: {error:?}");
-        assert_eq!(error.primary.contains("known only from the metadata"), !sent, "{error:?}");
+        assert_eq!(error.message.contains("known only from the metadata"), !sent, "{error:?}");
         if matches!(attack, Scram) {
             assert!(!server.heard().concat().contains("SUPERSECRET"));
         }
@@ -652,7 +653,7 @@ fn a_server_can_neither_fill_the_memory_nor_cause_an_endless_loop() {
         let options = ConnectOptions { deadline: Duration::from_secs(3), ..ConnectOptions::default() };
         let error = run(connect(&Conninfo::parse(&text).unwrap(), &environment, &options)).unwrap_err();
         assert!(begun.elapsed() < options.deadline + MARGIN, "{attack:?}");
-        assert!(error.primary.contains(said), "{attack:?}: {error:?}");
+        assert!(error.message.contains(said), "{attack:?}: {error:?}");
         // All of them have answered the request for TLS.
         assert_eq!(error.answered, Answered::Spoke, "{attack:?}");
     }
@@ -799,7 +800,7 @@ fn sessions_have_their_settings_and_keep_their_deadlines() {
             let rows = session.query("SELECT ($1::int + 1)::text, $2", &[Some("41"), None]).await.unwrap();
             assert_eq!((rows[0].get(0), rows[0].get(1), rows[0].get(2)), (Some("42"), None, None));
             let error = session.query("SELECT length($1) AS n", &[Some("x")]).await.unwrap_err();
-            assert_eq!(error.primary, "column \"n\" of the result is of type int4, not text");
+            assert_eq!(error.message, "column \"n\" of the result is of type int4, not text");
             // Without parameters the server writes everything as text.
             let rows =
                 session.query("SELECT i, i > 1, NULL FROM generate_series(1, 2) i", &[]).await.unwrap();

@@ -213,7 +213,7 @@ fn a_program_that_does_not_answer_as_a_far_end_is_an_error_that_says_why() {
     assert_eq!(error.exit, Exit::Remote);
     assert!(
         error.hint.as_deref().unwrap().contains("'ProxyCommand=sleep 600'")
-            || error.hint.unwrap().contains("ProxyCommand='sleep 600'")
+            || error.text.hint.unwrap().contains("ProxyCommand='sleep 600'")
     );
     wait_for("the hanging ssh to be gone", SOON, || sshd.clients().is_empty());
 
@@ -351,7 +351,7 @@ fn only_files_that_configure_the_server_are_handed_over() {
         let spelled = server.data.join("../server.conf").display().to_string();
         for path in ["/etc/passwd", "", server.config().to_str().unwrap(), &spelled] {
             let error = remote.configuration_file(path).await.unwrap_err();
-            assert!(error.primary.contains("does not read its configuration from"), "{error}");
+            assert!(error.message.contains("does not read its configuration from"), "{error}");
         }
         server.stop(StopMode::Fast);
         let error = remote.configuration_file("/etc/passwd").await.unwrap_err();
@@ -374,7 +374,7 @@ fn a_far_end_is_locked_only_while_an_operation_runs() {
         let first = FarEnds::open(&context, &plan, &past, None).await.unwrap();
         let error = FarEnds::open(&context, &plan, &past, None).await.unwrap_err();
         assert_eq!(error.exit, Exit::Busy);
-        let detail = error.detail.unwrap();
+        let detail = error.text.detail.unwrap();
         assert!(detail.contains("\"pgbaton standby switchover\""), "{detail}");
         server.pgbaton(["node", "reload", "--json"]).run().code(30);
         first.release().await;
@@ -1043,7 +1043,7 @@ fn a_node_is_local_only_if_that_is_proven() {
     assert!(!is_local(whereabouts(&other_id, None, Some(&identifier), None)));
     let nowhere = NodeRow { config_file: "/nowhere".into(), ..row(&server, "host=/tmp".into()) };
     let error = whereabouts(&nowhere, None, Some(&identifier), None).unwrap_err();
-    assert!(error.hint.unwrap().contains("INSERT INTO pgbaton.node"));
+    assert!(error.text.hint.unwrap().contains("INSERT INTO pgbaton.node"));
 }
 
 /// Two containers that share the file system and the processes: what is started from here would run in the wrong network.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::assess::cluster::{ClusterReport, NodeView, ON, State, Viewpoint, assess, typed_on};
-use crate::error::{Issue, Severity};
+use crate::error::{Issue, Severity, Text, carries_text};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::pg::quote::quote_ident;
@@ -113,12 +113,9 @@ pub struct Finding {
     /// The value from which it is critical.
     #[serde(serialize_with = "number")]
     pub critical: Option<f64>,
-    /// One line.
-    pub message: String,
-    /// Facts, as whole sentences.
-    pub detail: Option<String>,
-    /// What to type or do, as whole sentences.
-    pub hint: Option<String>,
+    /// What was found.
+    #[serde(flatten)]
+    pub text: Text,
     /// A command that helps, with where to type it.
     #[serde(skip)]
     pub next: Option<String>,
@@ -145,9 +142,11 @@ fn count(number: impl TryInto<i64>) -> f64 {
     number.try_into().unwrap_or(i64::MAX) as f64
 }
 
+carries_text!(Finding);
+
 impl Finding {
     /// A finding with nothing but its message.
-    pub(crate) fn new(name: Name, status: Status, message: impl Into<String>) -> Self {
+    pub(crate) fn new(name: Name, status: Status, text: impl Into<Text>) -> Self {
         Self {
             name,
             status,
@@ -155,21 +154,19 @@ impl Finding {
             unit: None,
             warning: None,
             critical: None,
-            message: message.into(),
-            detail: None,
-            hint: None,
+            text: text.into(),
             next: None,
             figures: Figures::Plain,
             quiet: false,
         }
     }
 
-    fn ok(name: Name, message: impl Into<String>) -> Self {
-        Self::new(name, Status::Ok, message)
+    fn ok(name: Name, text: impl Into<Text>) -> Self {
+        Self::new(name, Status::Ok, text)
     }
 
-    fn unknown(name: Name, message: impl Into<String>) -> Self {
-        Self::new(name, Status::Unknown, message)
+    fn unknown(name: Name, text: impl Into<Text>) -> Self {
+        Self::new(name, Status::Unknown, text)
     }
 
     fn value(mut self, value: f64, unit: &'static str) -> Self {
@@ -179,16 +176,6 @@ impl Finding {
 
     fn limits(mut self, (warning, critical): (f64, f64)) -> Self {
         (self.warning, self.critical) = (Some(warning), Some(critical));
-        self
-    }
-
-    fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
-        self
-    }
-
-    fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
         self
     }
 
@@ -443,15 +430,17 @@ impl Judge<'_> {
         }
         if status > found.status {
             (found.status, found.quiet) = (status, false);
-            found.message.clone_from(&issue.message);
-            (found.detail, found.hint) = (None, None);
+            found.text = issue.message.clone().into();
         }
         // What the message says already is not repeated.
         let said = crate::error::sentence(&found.message);
         let rest = |detail: &String| detail.strip_prefix(&said).unwrap_or(detail).trim_start().to_string();
-        found.detail =
-            found.detail.or_else(|| issue.detail.as_ref().map(rest).filter(|detail| !detail.is_empty()));
-        found.hint = found.hint.or_else(|| issue.hint.clone());
+        let text = &mut found.text;
+        text.detail = text
+            .detail
+            .take()
+            .or_else(|| issue.detail.as_ref().map(rest).filter(|detail| !detail.is_empty()));
+        text.hint = text.hint.take().or_else(|| issue.hint.clone());
         found
     }
 

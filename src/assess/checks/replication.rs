@@ -296,13 +296,13 @@ impl Judge<'_> {
             }
             Some((primary, there)) => {
                 let name = &primary.row.node_name;
-                match relation(server, there).naming(name) {
+                match relation(server, there) {
                     Relation::Forked { evidence, .. } => Finding::new(
                         NAME,
                         Status::Critical,
                         format!("it has diverged from \"{name}\""),
                     )
-                    .detail(evidence),
+                    .detail(evidence.sentence(name)),
                     Relation::Same if own == there.timeline => {
                         Finding::ok(NAME, format!("on timeline {own}, with the history of \"{name}\""))
                     }

@@ -82,7 +82,7 @@ fn a_missing_right_is_told_with_its_grant() {
         }),
     ];
     for (name, id, grant, change) in cases {
-        let hint = Example::one(name, id, change).hint.unwrap_or_default();
+        let hint = Example::one(name, id, change).text.hint.unwrap_or_default();
         assert!(hint.ends_with(grant), "{name:?}: {hint}");
     }
 }

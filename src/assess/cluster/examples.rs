@@ -17,7 +17,7 @@ fn row(id: i32, kind: NodeType) -> NodeRow {
 }
 
 pub(crate) fn silence(answered: Answered) -> Silence {
-    Silence { answered, message: "connection refused".into(), detail: None, hint: None }
+    Silence::new(answered, "connection refused")
 }
 
 fn sender(name: &str) -> Sender {

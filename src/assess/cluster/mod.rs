@@ -159,14 +159,7 @@ impl Judge<'_> {
         node: Option<&NodeRow>,
         message: String,
     ) -> &mut Issue {
-        self.issues.push(Issue {
-            severity,
-            code,
-            node_id: node.map(|row| row.node_id),
-            message,
-            detail: None,
-            hint: None,
-        });
+        self.issues.push(Issue::new(severity, code, message).node(node.map(|row| row.node_id)));
         let last = self.issues.len() - 1;
         #[expect(clippy::indexing_slicing, reason = "pushed two lines above")]
         &mut self.issues[last]

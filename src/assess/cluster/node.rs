@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn a_server_that_accepts_the_connection_and_is_late_does_not_reject() {
         let mut facts = healthy();
-        facts.nodes[1].server = Err(Silence { message: LATE.into(), ..silence(Answered::Spoke) });
+        facts.nodes[1].server = Err(Silence::new(Answered::Spoke, LATE));
         let (_, issues) = assess(&facts, &view(None));
         assert_eq!(issues[0].code, "node_rejects");
         assert_eq!(issues[0].message, "node \"n2\" accepts the connection but does not respond");

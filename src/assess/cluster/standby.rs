@@ -122,7 +122,7 @@ impl Judge<'_> {
             (out.receive_lag_bytes, out.replay_lag_bytes, out.replay_lag_s) = (None, None, None);
             return;
         }
-        match relation(server, primary).naming(&chief.row.node_name) {
+        match relation(server, primary) {
             Relation::Same => {}
             Relation::Forked { evidence, at } => {
                 if server.in_recovery {
@@ -138,7 +138,7 @@ impl Judge<'_> {
                     format!("node \"{name}\" has diverged from \"{chief_name}\""),
                 );
                 let shared = at.map(|lsn| format!(" The timelines forked at {lsn}.")).unwrap_or_default();
-                issue.detail = Some(format!("{evidence}{shared}"));
+                issue.detail = Some(format!("{}{shared}", evidence.sentence(&chief_name)));
                 let is_standby = server.in_recovery;
                 issue.hint = Some(if undecided {
                     "Decide first which of the primaries stays the primary.".into()

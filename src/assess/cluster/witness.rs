@@ -84,7 +84,7 @@ mod tests {
             let copies = [(4, copy)].into();
             let (report, issues) = assess(&facts, &super::super::Viewpoint { copies: &copies, ..view(None) });
             let issue = issues.into_iter().find(|issue| issue.code == "witness_outdated");
-            (issue.and_then(|issue| issue.detail), report.cluster.next)
+            (issue.and_then(|issue| issue.text.detail), report.cluster.next)
         };
         assert_eq!(found(&|_| {}), (None, vec![]));
         // What a daemon may not have copied yet does not matter.

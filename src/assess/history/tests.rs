@@ -111,7 +111,7 @@ fn second(in_recovery: bool, end: u64, time: u8) -> ServerFacts {
 fn evidence(server: &ServerFacts, reference: &ServerFacts) -> String {
     match relation(server, reference) {
         Relation::Same => "same".into(),
-        Relation::Forked { evidence, at } => format!("forked: {evidence} {at:?}"),
+        Relation::Forked { evidence, at } => format!("forked: {} {at:?}", evidence.sentence("node2")),
         Relation::Unknown(why) => format!("unknown: {why}"),
     }
 }
@@ -133,10 +133,7 @@ fn relations_across_timelines() {
     let primary = second(false, SWITCH + 1000, 1);
     assert_eq!(relation(&ServerFacts::example(true, 1, SWITCH), &primary), Relation::Same);
     let beyond = evidence(&ServerFacts::example(true, 1, SWITCH + 8), &primary);
-    assert!(
-        beyond.contains("up to 0/3000150 on timeline 1, which the reference left at 0/3000148"),
-        "{beyond}"
-    );
+    assert!(beyond.contains("up to 0/3000150 on timeline 1, which \"node2\" left at 0/3000148"), "{beyond}");
     let newer = evidence(&second(true, SWITCH + 8, 1), &ServerFacts::example(false, 1, SWITCH + 8));
     assert!(newer.contains("newer than timeline 1"), "{newer}");
     // Timeline 3 was made from timeline 1 by the reference: timeline 2 belongs to another server.
@@ -169,7 +166,7 @@ fn relations_on_one_later_timeline() {
     let elsewhere = with(second(true, SWITCH + 8, 1), "1\t0/3000000\tx\n", Vec::new());
     let differs = evidence(&elsewhere, &primary);
     assert!(
-        differs.contains("ended at 0/3000000 in its history and at 0/3000148 in that of the reference"),
+        differs.contains("ended at 0/3000000 in its history and at 0/3000148 in that of \"node2\""),
         "{differs}"
     );
     // Other ancestors: one more, or another one.
@@ -293,8 +290,10 @@ fn what_cannot_be_read_is_unknown() {
 #[test]
 fn the_evidence_names_the_node_that_was_compared_with() {
     let primary = second(false, SWITCH + 1000, 1);
-    let forked = relation(&ServerFacts::example(true, 1, SWITCH + 8), &primary).naming("node2");
+    let forked = relation(&ServerFacts::example(true, 1, SWITCH + 8), &primary);
     let Relation::Forked { evidence, .. } = forked else { panic!("{forked:?}") };
-    assert_eq!(evidence, "It has WAL up to 0/3000150 on timeline 1, which \"node2\" left at 0/3000148.");
-    assert_eq!(Relation::Same.naming("node2"), Relation::Same);
+    assert_eq!(
+        evidence.sentence("node2"),
+        "It has WAL up to 0/3000150 on timeline 1, which \"node2\" left at 0/3000148."
+    );
 }

@@ -400,10 +400,9 @@ fn of_a_node(ours: &LocalNode<'_>, voice: &PeerAnswer, server: &ServerFacts, all
     }
     // What it has received may end in the middle of a record; what it has replayed, and is not here, is compared below.
     let reference = Branch { end: None, ..ours.branch };
-    if let Relation::Forked { evidence, .. } =
-        relation_of(&server.into(), &reference).naming(&ours.row.node_name)
-    {
-        let detail = format!("{name} has diverged from this node. {evidence}");
+    if let Relation::Forked { evidence, .. } = relation_of(&server.into(), &reference) {
+        let detail =
+            format!("{name} has diverged from this node. {}", evidence.sentence(&ours.row.node_name));
         return if server.timeline == timeline { against(detail) } else { Meaning::unclear(detail) };
     }
     if server.timeline == timeline

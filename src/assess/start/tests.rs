@@ -38,7 +38,7 @@ fn standby(node_id: i32, timeline: u32) -> PeerAnswer {
 }
 
 fn silent(node_id: i32, answered: Answered) -> PeerAnswer {
-    let silence = Silence { answered, message: "timeout expired".into(), detail: None, hint: None };
+    let silence = Silence::new(answered, "timeout expired");
     PeerAnswer {
         node: NodeFacts { row: NodeRow::example(node_id, NodeType::Standby), server: Err(silence) },
         registered: true,

@@ -4,7 +4,7 @@ use crate::assess::checks::{Evidence, judge};
 use crate::assess::cluster::Viewpoint;
 use crate::cli::check::ClusterCheck as Args;
 use crate::context::Context;
-use crate::error::{Issue, Result, Severity};
+use crate::error::{Issue, Result};
 use crate::facts::check_name::Name;
 use crate::observe::hosts::{Deadlines, exit, hosts, reported, thresholds};
 use crate::observe::{discovery, own_operations};
@@ -42,14 +42,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         thresholds: &thresholds,
     };
     let mut findings = judge(&evidence, &usual, None, None);
-    findings.issues.extend(more.metadata.as_ref().and_then(announce::not_recorded).map(|check| Issue {
-        severity: Severity::Warning,
-        code: "operations_not_recorded",
-        node_id: None,
-        message: check.message,
-        detail: check.detail,
-        hint: check.hint,
-    }));
+    let not_recorded = more.metadata.as_ref().and_then(announce::not_recorded);
+    findings.issues.extend(not_recorded.map(|check| Issue::warning("operations_not_recorded", check.text)));
     let layout = if args.nagios { Layout::ClusterNagios } else { Layout::Cluster };
     let mut report = CheckReport::of_cluster(&findings, found.now, layout);
     report.thresholds(&thresholds);

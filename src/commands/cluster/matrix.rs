@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::NodeFacts;
-use crate::facts::matrix::{MatrixFacts, Row, Tried, Unasked, matrix, try_all};
+use crate::facts::matrix::{MatrixFacts, Row, Tried, matrix, try_all};
 use crate::far_end::protocol::{Target, Third};
 use crate::far_end::remote::{OPEN, Remote};
 use crate::observe::discovery;
@@ -82,8 +82,8 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
                 facts.rows.insert(id, Row { tried, relayed_by: None });
                 remotes.push((id, remote));
             }
-            Err(Error { primary, detail, hint, .. }) => {
-                facts.unasked.insert(id, Unasked { message: primary, detail, hint });
+            Err(error) => {
+                facts.unasked.insert(id, error.text);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::assess::cluster::{Copies, Viewpoint};
 use crate::cli::check::{NodeCheck as Args, Role};
 use crate::config::Config;
 use crate::context::Context;
-use crate::error::{Error, Exit, Result, sentence};
+use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::facts::check_name::Name;
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
 use crate::facts::server;
@@ -159,11 +159,9 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
             |finding: &&mut Finding| finding.name == Name::DbConnection && finding.status == Status::Ok;
         for finding in findings.nodes.iter_mut().flat_map(|node| &mut node.checks).filter(connects) {
             let message = "could not connect by conninfo of the configuration";
-            *finding = Finding {
-                detail: Some(sentence(why)),
-                hint: Some("Compare conninfo of the configuration with that of the node's record.".into()),
-                ..Finding::new(Name::DbConnection, Status::Critical, message)
-            };
+            *finding = Finding::new(Name::DbConnection, Status::Critical, message)
+                .detail(sentence(why))
+                .hint("Compare conninfo of the configuration with that of the node's record.");
         }
     }
     if names.contains(&Name::Identity)
@@ -172,19 +170,14 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
     {
         let checks = findings.nodes.iter_mut().flat_map(|node| &mut node.checks);
         for finding in checks.filter(|finding| finding.name == Name::Identity) {
-            *finding = Finding {
-                detail: Some(why.clone()),
-                hint: Some("Correct conninfo or data_directory in the configuration.".into()),
-                ..Finding::new(Name::Identity, Status::Critical, "conninfo reaches another server")
-            };
+            *finding = Finding::new(Name::Identity, Status::Critical, "conninfo reaches another server")
+                .detail(why.clone())
+                .hint("Correct conninfo or data_directory in the configuration.");
         }
     }
     if let (Some(error), Some(node)) = (failed, findings.nodes.first_mut()) {
-        node.checks.extend(unknown.into_iter().map(|name| Finding {
-            detail: error.detail.clone(),
-            hint: error.hint.clone(),
-            ..Finding::new(name, Status::Unknown, error.primary.clone())
-        }));
+        let unknown = unknown.into_iter();
+        node.checks.extend(unknown.map(|name| Finding::new(name, Status::Unknown, error.text.clone())));
         node.checks.sort_by_key(|finding| finding.name);
     }
     let verdict = worst(&findings.nodes);
@@ -243,9 +236,9 @@ async fn this_server(
         Ok(session) => session,
         // That is what is asked.
         Err(error) if *names == [Name::DbConnection] && error.exit == Exit::Connection => {
-            let message = error.detail.clone().unwrap_or(error.primary);
-            let message = message.trim_end_matches('.').to_string();
-            let silence = Silence { message, detail: None, hint: error.hint, ..not_asked() };
+            let Text { message, detail, hint } = error.text;
+            let message = detail.unwrap_or(message).trim_end_matches('.').to_string();
+            let silence = Silence::new(Answered::Nothing, Text { message, detail: None, hint });
             // When it answered last is known all the same.
             let found = Found { topology: discovery::last_seen(context), ..alone(config, Err(silence)) };
             return Ok((found, more));
@@ -269,7 +262,7 @@ async fn this_server(
 }
 
 fn not_asked() -> Silence {
-    Silence { answered: Answered::Nothing, message: "it was not queried".into(), detail: None, hint: None }
+    Silence::new(Answered::Nothing, "it was not queried")
 }
 
 /// The node as its configuration describes it, without any other node.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cli;
 use crate::context::Context;
-use crate::error::{Error, Exit, Result, sentence};
+use crate::error::{Error, Exit, Result, Text};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::{STANDBY_SIGNAL, is_half_rewound};
 use crate::observe::own_node::local_endpoint;
@@ -144,10 +144,9 @@ async fn see_who_answers(context: &Context) -> Result<()> {
     let session = match connect(&context.local_conninfo()?, &context.environment, &options).await {
         Ok(session) => session,
         Err(error) => {
-            let detail =
-                [Some(sentence(&error.primary)), error.detail].into_iter().flatten().collect::<Vec<_>>();
-            let text = format!("node \"{name}\" is up, but pgbaton cannot connect to it");
-            context.ui.message(Level::Warning, &text, Some(&detail.join(" ")), error.hint.as_deref());
+            let mut text = Text::from(format!("node \"{name}\" is up, but pgbaton cannot connect to it"));
+            text.add_cause(&error);
+            context.ui.text(Level::Warning, &text);
             return Ok(());
         }
     };
@@ -173,7 +172,7 @@ pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report
     let wanted = |action: &Action| only.is_none_or(|only| of(only) == Some(*action));
     let listed = Action::ALL.into_iter().filter(wanted).map(|action| {
         let facts = facts(context, action)?;
-        let refused = planned::refusal(&facts, action).map(|check| check.message);
+        let refused = planned::refusal(&facts, action).map(|check| check.text.message);
         let command = match &facts.manager {
             Manager::Configured(line) => line.clone(),
             _ => planned::command(&facts, action).to_string(),

@@ -135,13 +135,10 @@ impl Slots {
             [one] => Some(format!("{whom} has an inactive physical replication slot \"{one}\"")),
             several => Some(format!("{whom} has {} inactive physical replication slots", several.len())),
         };
-        let inactive = inactive.map(|message| Issue {
-            detail: Some(format!("They retain WAL that no client consumes: {}.", self.inactive.join(", "))),
-            hint: Some(
-                "If no client needs it any more, drop it with SELECT pg_drop_replication_slot('NAME')."
-                    .into(),
-            ),
-            ..issue(config, "slot_inactive", message)
+        let inactive = inactive.map(|message| {
+            issue(config, "slot_inactive", message)
+                .detail(format!("They retain WAL that no client consumes: {}.", self.inactive.join(", ")))
+                .hint("If no client needs it any more, drop it with SELECT pg_drop_replication_slot('NAME').")
         });
         let missing = match self.missing.as_slice() {
             [] => None,
@@ -151,13 +148,13 @@ impl Slots {
                 several.len()
             )),
         };
-        let missing = missing.map(|message| Issue {
-            detail: Some(format!(
-                "WAL is not retained for a standby while it is disconnected: {}.",
-                self.missing.join(", ")
-            )),
-            hint: Some("Create it with SELECT pg_create_physical_replication_slot('NAME').".into()),
-            ..issue(config, "slot_missing", message)
+        let missing = missing.map(|message| {
+            issue(config, "slot_missing", message)
+                .detail(format!(
+                    "WAL is not retained for a standby while it is disconnected: {}.",
+                    self.missing.join(", ")
+                ))
+                .hint("Create it with SELECT pg_create_physical_replication_slot('NAME').")
         });
         inactive.into_iter().chain(missing).collect()
     }
@@ -165,37 +162,26 @@ impl Slots {
 
 /// A warning about the local node.
 fn issue(config: &Config, code: &'static str, message: String) -> Issue {
-    let node_id = Some(config.node_id);
-    Issue { severity: Severity::Warning, code, node_id, message, detail: None, hint: None }
+    Issue::warning(code, message).node(config.node_id)
 }
 
 fn wrong_server(config: &Config, why: String) -> Issue {
-    Issue {
-        severity: Severity::Error,
-        detail: Some(why),
-        hint: Some("Correct conninfo or data_directory in the configuration.".into()),
-        ..issue(
-            config,
-            "wrong_server",
-            format!("conninfo of node \"{}\" reaches another server", config.node_name),
-        )
-    }
+    let message = format!("conninfo of node \"{}\" reaches another server", config.node_name);
+    Issue::new(Severity::Error, "wrong_server", message)
+        .node(config.node_id)
+        .detail(why)
+        .hint("Correct conninfo or data_directory in the configuration.")
 }
 
 fn not_registered(config: &Config, server: &ServerFacts) -> Issue {
     let noun = if server.in_recovery { "standby" } else { "primary" };
     let message = format!("node \"{}\" (ID {}) is not registered", config.node_name, config.node_id);
-    Issue {
-        hint: Some(format!("Run \"pgbaton {noun} register\".")),
-        ..issue(config, "not_registered", message)
-    }
+    issue(config, "not_registered", message).hint(format!("Run \"pgbaton {noun} register\"."))
 }
 
 fn unfinished_here(config: &Config, id: &str) -> Issue {
-    Issue {
-        hint: Some(format!("Run \"pgbaton operation show {id}\".")),
-        ..issue(config, "operation_unfinished", format!("operation {id} is unfinished on this node"))
-    }
+    issue(config, "operation_unfinished", format!("operation {id} is unfinished on this node"))
+        .hint(format!("Run \"pgbaton operation show {id}\"."))
 }
 
 /// Puts the answer together; `own` is the node as the cluster has it.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{Receiver, Sender, ServerFacts, Slot};
 use crate::facts::lineage;
-use crate::pg::client::{Session, SqlError, SqlErrorKind};
+use crate::pg::client::{Session, SqlError};
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 
@@ -298,13 +298,7 @@ async fn ask_itself(session: &Session) -> Result<ServerFacts, SqlError> {
         Err(error) if error.sqlstate.as_deref() == Some("55000") => session.query_json(SERVER, &[]).await?,
         answer => answer?,
     };
-    answer.facts().ok_or_else(|| SqlError {
-        sqlstate: None,
-        primary: "unexpected answer from the server".into(),
-        detail: None,
-        hint: None,
-        kind: SqlErrorKind::Server,
-    })
+    answer.facts().ok_or_else(|| SqlError::answer("unexpected answer from the server"))
 }
 
 /// Adds what stands in a server's files: where its WAL comes from, and what its next start will be.

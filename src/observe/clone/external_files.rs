@@ -86,11 +86,7 @@ async fn by_host(site: &Site, host: &Remote, path: &str) -> std::result::Result<
 }
 
 fn not_read(error: &Error) -> NotRead {
-    let detail = error.detail.as_deref().unwrap_or_default();
-    NotRead {
-        why: format!("{} {detail}", sentence(&error.primary)).trim_end().into(),
-        hint: error.hint.clone(),
-    }
+    NotRead { why: error.sentences(), hint: error.hint.clone() }
 }
 
 /// Opens a channel to pgbaton on the source's host.
@@ -113,9 +109,7 @@ async fn source_host(site: &Site, asked: &Asked) -> Result<Remote> {
     // Whatever goes on there does not change where its files are.
     let stops = |check: &Check| check.stops() && check.exit != Exit::Busy;
     match checks(&far_end, &expected, &Ok(hello)).into_iter().find(stops) {
-        Some(check) => {
-            Err(Error { detail: check.detail, hint: check.hint, ..Error::new(check.exit, check.message) })
-        }
+        Some(check) => Err(Error::new(check.exit, check.text)),
         None => Ok(remote),
     }
 }

@@ -158,7 +158,7 @@ async fn find(
     });
     let mut more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
     if let Some(Refusal::Connection(error)) = round.refusal(&first) {
-        more.refused = Some(error.primary.clone());
+        more.refused = Some(error.message.clone());
     }
     let (copies, operations) = (round.copies(&facts), round.operations(&facts));
     let local = match config.filter(|_| !named) {
@@ -230,7 +230,7 @@ pub(crate) fn last_seen(site: &Site) -> Option<Topology> {
 /// Reports an error of the state directory as a detail of what it prevents; nothing else is prevented by it.
 fn without_state(error: &Error) -> String {
     let detail = error.detail.as_deref().unwrap_or_default().replace(" Nothing was changed.", "");
-    format!("{} {detail}", crate::error::sentence(&error.primary)).trim_end().to_string()
+    format!("{} {detail}", crate::error::sentence(&error.message)).trim_end().to_string()
 }
 
 /// Asks everybody, beginning with an open session.

@@ -240,12 +240,7 @@ impl<'a> Round<'a> {
             let server = match self.answers.get(&key(&row.conninfo)).map(|answer| &answer.server) {
                 Some(Ok((_, facts))) => Ok(facts.clone()),
                 Some(Err(silence)) => Err(silence.clone()),
-                None => Err(Silence {
-                    answered: Answered::Silent,
-                    message: "there was no time to query it".into(),
-                    detail: None,
-                    hint: None,
-                }),
+                None => Err(Silence::new(Answered::Silent, "there was no time to query it")),
             };
             NodeFacts { row: row.clone(), server }
         });

@@ -33,12 +33,7 @@ pub(crate) async fn anew(
         // That is the server which will be stopped first.
         let own = clone_facts.cluster.nodes.iter_mut().find(|node| node.row.node_id == facts.node_id);
         if let Some(own) = own {
-            own.server = Err(Silence {
-                answered: Answered::Nothing,
-                message: "it will be stopped".into(),
-                detail: None,
-                hint: None,
-            });
+            own.server = Err(Silence::new(Answered::Nothing, "it will be stopped"));
         }
     }
     let stamp = options.kept.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

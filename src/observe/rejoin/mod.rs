@@ -83,7 +83,6 @@ pub(crate) async fn gather(
     let there = with_history(site, &installation, primary, there.clone()).await?;
     let Comparison { local, there, switches, fork, relation } =
         compare(session, local, there, &config.node_name).await.map_err(unreadable)?;
-    let relation = relation.naming(&primary.row.node_name);
     target.switches = switches;
 
     let options = options(site, request, pg_rewind, &start)?;

@@ -2,7 +2,7 @@
 
 use tokio::time::timeout;
 
-use crate::assess::history::{Relation, relation_of};
+use crate::assess::history::{Evidence, Relation, relation_of};
 use crate::error::Result;
 use crate::facts::branch::Fork;
 use crate::facts::cluster::NodeFacts;
@@ -91,7 +91,7 @@ fn relation_to(local: &Local, there: &ServerFacts, name: &str) -> Relation {
         return relation;
     }
     match local.overwritten_evidence() {
-        Some(evidence) => Relation::Forked { evidence, at: None },
+        Some(sentence) => Relation::Forked { evidence: Evidence::OfServer(sentence), at: None },
         None => relation,
     }
 }

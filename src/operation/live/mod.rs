@@ -18,18 +18,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::context::Context;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Text};
 use crate::facts::start_log;
 use crate::far_end::remote::Remote;
 use crate::journal::{Flush, Header, Journal, Record};
 use crate::observe::under_locks::Held;
 use crate::operation::event_hook::{Happening, notify};
-use crate::operation::outcome::{Narration, World, explanation};
+use crate::operation::outcome::{Narration, World, step_failed};
 use crate::operation::run::Signal;
 use crate::pg::client::Session;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
-use crate::plan::{Op, Probe, Request, Scope, Step, could_not};
+use crate::plan::{Op, Probe, Request, Scope, Step};
 use crate::registry::operation;
 use crate::secret::{Secret, Secrets};
 use crate::system::process;
@@ -248,8 +248,7 @@ impl World for Live<'_> {
             }
             Narration::StepSkipped(step) => ui.say(Level::Info, &format!("already done: {}", step.title)),
             Narration::StepFailed { step, error } => {
-                let detail = explanation(&step.title, error);
-                ui.message(Level::Warning, &could_not(&step.title), detail.as_deref(), None);
+                ui.text(Level::Warning, &Text { hint: None, ..step_failed(&step.title, error) });
             }
             Narration::StepInterrupted(step) => {
                 ui.say(Level::Warning, &format!("interrupted: {}", step.title));
@@ -266,7 +265,7 @@ impl World for Live<'_> {
             ),
             Narration::Met(verify) => ui.say(Level::Debug, &format!("condition met: {}", verify.title)),
             Narration::NotMet { error, .. } => {
-                ui.message(Level::Warning, &error.primary, error.detail.as_deref(), None);
+                ui.text(Level::Warning, &Text { hint: None, ..error.text.clone() });
             }
             Narration::Interrupted { past_no_return, .. } => ui.say(
                 Level::Notice,

@@ -171,14 +171,6 @@ fn key(on: &Endpoint) -> String {
 /// Turns a failed statement into the error of a step.
 pub(super) fn sql_failed(on: &Endpoint, error: SqlError) -> Error {
     let exit = if error.kind == SqlErrorKind::Closed { Exit::Connection } else { Exit::Query };
-    let mut out =
-        Error::new(exit, format!("a statement failed on {}", on.name)).detail(sentence(&error.primary));
-    out.no_effect = error.kind == SqlErrorKind::Server;
-    if let Some(detail) = error.detail {
-        out = out.detail(detail);
-    }
-    match error.hint {
-        Some(hint) => out.hint(hint),
-        None => out,
-    }
+    let out = Error::new(exit, format!("a statement failed on {}", on.name)).because(&error);
+    Error { no_effect: error.kind == SqlErrorKind::Server, ..out }
 }

@@ -61,7 +61,7 @@ async fn a_wait_for_an_answer_that_cannot_come_ends_at_once() {
     let outcome = world.run(&switchover()).await.unwrap();
     assert_eq!((outcome.exit, outcome.ended), (Exit::Switchover, Ended::WentBack));
     let error = &outcome.failures[0].error;
-    assert_eq!((error.exit, error.primary.as_str()), (Exit::Switchover, "no way to old primary"));
+    assert_eq!((error.exit, error.message.as_str()), (Exit::Switchover, "no way to old primary"));
     assert_eq!(begun.elapsed().as_secs(), 0);
 }
 

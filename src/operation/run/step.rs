@@ -171,7 +171,7 @@ impl<W: World> Run<'_, W> {
     }
 
     pub(super) fn fail(&self, stage: Stage, step: &Step, mut error: Error, begun: Instant) {
-        error.hint = error.hint.or_else(|| step.hint.clone());
+        error.hint = error.hint.take().or_else(|| step.hint.clone());
         // Where nothing is undone, the end comes at once, and says it.
         if stage != Stage::Forward || !self.plan.rollback.is_empty() {
             self.world.narrate(Narration::StepFailed { step, error: &error });

@@ -213,7 +213,7 @@ impl Servers {
 
     fn facts(&self, id: i32) -> Result<ServerFacts, Silence> {
         let server = self.server(id);
-        let silence = |answered| Silence { answered, message: "no answer".into(), detail: None, hint: None };
+        let silence = |answered| Silence::new(answered, "no answer");
         let in_recovery = match server.state {
             State::Down => return Err(silence(Answered::Nothing)),
             State::Hung => return Err(silence(Answered::Silent)),

@@ -20,7 +20,7 @@ fn resolved(text: &str) -> Result<Resolved> {
 }
 
 fn error(text: &str) -> String {
-    resolved(text).unwrap_err().primary
+    resolved(text).unwrap_err().text.message
 }
 
 fn tcp(name: Option<&str>, address: Option<&str>) -> Host {
@@ -72,7 +72,7 @@ fn the_string_wins_over_the_service_over_the_environment_over_defaults() {
     assert_eq!(resolved.application_name.as_deref(), Some("of_environment"));
     let environment = saying(environment, "service=t");
     let missing = resolve(&Conninfo::parse("service=t").unwrap(), &environment).unwrap_err();
-    assert_eq!(missing.primary, "definition of service \"t\" not found");
+    assert_eq!(missing.message, "definition of service \"t\" not found");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     ] {
         let error = resolved(text).unwrap_err();
         assert_eq!(error.kind, Kind::NotSupported(keyword.into()), "{text}");
-        assert!(error.primary.contains(keyword));
+        assert!(error.message.contains(keyword));
     }
 }
 
@@ -161,7 +161,7 @@ fn invalid_values_are_named() {
         "invalid integer value \"soon\" for connection option \"connect_timeout\""
     );
     let typo = resolved("hots=a").unwrap_err();
-    assert_eq!(typo.primary, "invalid connection option \"hots\"");
+    assert_eq!(typo.message, "invalid connection option \"hots\"");
     assert_eq!(typo.hint.as_deref(), Some("Did you mean \"host\"?"));
 }
 

@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn messages(filled: &[Filled], foreign: &[Foreign]) -> Vec<String> {
-        overlaps(filled, foreign).into_iter().map(|check| check.message).collect()
+        overlaps(filled, foreign).into_iter().map(|check| check.text.message).collect()
     }
 
     #[test]
@@ -101,7 +101,7 @@ mod tests {
         for (other, how) in [(inside, "lies inside"), (around, "contains"), (same, "is")] {
             let [check] = overlaps(&[data.clone(), other], &[]).try_into().unwrap();
             assert!(check.stops() && check.message.contains(how), "{check:?}");
-            assert!(check.hint.unwrap().contains("tablespace_mapping"));
+            assert!(check.text.hint.unwrap().contains("tablespace_mapping"));
         }
         assert!(messages(&[data, sibling], &[]).is_empty());
     }

@@ -176,12 +176,8 @@ fn every_cause_stops_it_by_its_name() {
         ("node_id_free", Exit::Failed, false, |facts, _| facts.cluster.nodes.push(node(2, "standby"))),
         ("upstream", Exit::Failed, false, |facts, _| facts.upstream_id = Some(9)),
         ("upstream", Exit::Connection, false, |facts, _| {
-            let silence = crate::facts::cluster::Silence {
-                answered: crate::pg::failure::Answered::Nothing,
-                message: "connection refused".into(),
-                detail: None,
-                hint: None,
-            };
+            let answered = crate::pg::failure::Answered::Nothing;
+            let silence = crate::facts::cluster::Silence::new(answered, "connection refused");
             facts.cluster.nodes.push(node(3, "standby"));
             facts.cluster.nodes[1].server = Err(silence);
             facts.upstream_id = Some(3);
@@ -263,7 +259,7 @@ fn what_goes_to_one_file_system_must_fit_there_together() {
         change(&mut facts);
         let checks = plan(&facts, &options()).checks;
         let checks = checks.into_iter().filter(|check| check.name == "disk_space");
-        checks.map(|check| (check.stops(), check.message)).collect()
+        checks.map(|check| (check.stops(), check.text.message)).collect()
     };
     let stops = |devices, free, change| -> Vec<bool> {
         reported(devices, free, change).into_iter().map(|(stops, _)| stops).collect()

@@ -1,7 +1,7 @@
 //! What is examined before a standby is pointed at another node.
 
 use super::FollowFacts;
-use crate::assess::history::{Relation, relation};
+use crate::assess::history::{Evidence, Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
@@ -95,15 +95,15 @@ pub(super) fn histories(
     force: bool,
 ) -> Vec<Check> {
     const NAME: &str = "same_history";
-    let forked = |evidence: String| {
+    let forked = |evidence: &Evidence| {
         Check::fail(NAME, format!("this node has WAL that \"{target_name}\" never had"))
-            .detail(evidence)
+            .detail(evidence.sentence(target_name))
             .hint("It must not stream as it is. \"pgbaton node rejoin\" shows what would be discarded, and re-attaches it.")
             .exit(Exit::DataLoss)
     };
     let mut checks = Vec::new();
-    checks.push(match relation(ours, theirs).naming(target_name) {
-        Relation::Forked { evidence, .. } => forked(evidence),
+    checks.push(match relation(ours, theirs) {
+        Relation::Forked { evidence, .. } => forked(&evidence),
         Relation::Same => Check::pass(NAME, "the histories agree"),
         Relation::Unknown(why) => Check::fail(
             NAME,

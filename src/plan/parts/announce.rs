@@ -250,6 +250,6 @@ mod tests {
         assert!(recording.step.is_none());
         let check = recording.check.unwrap();
         assert_eq!((check.name.as_str(), check.stops()), ("operations_not_recorded", false));
-        assert!(check.hint.unwrap().contains("GRANT"));
+        assert!(check.text.hint.unwrap().contains("GRANT"));
     }
 }

@@ -178,7 +178,7 @@ mod tests {
     use crate::registry::NodeRow;
 
     fn node(answered: Answered) -> NodeFacts {
-        let silence = Silence { answered, message: "no".into(), detail: None, hint: None };
+        let silence = Silence::new(answered, "no");
         NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Err(silence) }
     }
 

@@ -103,7 +103,7 @@ mod tests {
     fn warned(kept: Kept, why: &str) {
         let check = kept.check.unwrap();
         assert_eq!((check.verdict, kept.slot), (Verdict::Warning, None), "{check:?}");
-        let (detail, hint) = (check.detail.unwrap(), check.hint.unwrap());
+        let (detail, hint) = (check.text.detail.unwrap(), check.text.hint.unwrap());
         assert!(detail.contains(why) && detail.contains("wal_keep_size is 64 MB"), "{detail}");
         assert!(hint.contains("SET wal_keep_size"), "{hint}");
     }

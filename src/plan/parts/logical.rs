@@ -208,7 +208,7 @@ mod tests {
         assert!(judged(slot("cdc", "test_decoding", 0x400), false).0.is_empty());
         let (lost, behind) = judged(slot("cdc", "pgoutput", 0x400), true);
         assert!(lost.is_empty());
-        let detail = behind.unwrap().detail.unwrap();
+        let detail = behind.unwrap().text.detail.unwrap();
         assert!(detail.contains("\"cdc\" is at 0/400, but its subscribers had confirmed 0/500"), "{detail}");
         assert_eq!(judged(slot("other", "pgoutput", 0x500), true).0[0].1, "it has no copy");
     }

@@ -426,7 +426,7 @@ mod tests {
             assert_eq!(cleared(&next.settings), [(name.to_string(), settings::neutral(name).to_string())]);
             let [check] = checks(&next, None, &Settings::default()).try_into().unwrap();
             assert_eq!((check.name.as_str(), check.verdict), ("recovery_target", Verdict::Warning), "{name}");
-            assert!(check.detail.unwrap().contains("/data/postgresql.conf:7"));
+            assert!(check.text.detail.unwrap().contains("/data/postgresql.conf:7"));
         }
         assert!(cleared(&in_file(&[("recovery_min_apply_delay", "5min")])).is_empty());
     }
@@ -463,7 +463,7 @@ mod tests {
         for (next, running) in [(next_has, None), (next(&[]), Some(&fixed))] {
             let [check] = checks(&next, running, &Settings::default()).try_into().unwrap();
             assert!(check.stops() && check.name == "start_options");
-            let detail = check.detail.unwrap();
+            let detail = check.text.detail.unwrap();
             assert!(
                 detail.contains("primary_conninfo") && detail.contains("recovery_target_time"),
                 "{detail}"
@@ -491,7 +491,7 @@ mod tests {
         here.add(Set::new("max_wal_senders", "5", Place::CommandLine));
         let [check] = running(&row(), &here, Some(("node2", &primary))).try_into().unwrap();
         assert!(check.stops() && check.name == "standby_settings");
-        let hint = check.hint.unwrap();
+        let hint = check.text.hint.unwrap();
         assert!(hint.contains("ALTER SYSTEM SET max_connections = 80;"), "{hint}");
         assert!(hint.contains("is started: max_wal_senders=20"), "{hint}");
         let next = NextStart { settings: here, ..NextStart::default() };

@@ -356,7 +356,8 @@ impl Work<'_> {
         }
         if self.facts.set_up.is_none() && matches!(self.wanted.password(&self.wanted.role), Password::Missing)
         {
-            self.checks.push(super::roles::no_password(&self.wanted.role));
+            let why = "The rules of pg_hba.conf require one.";
+            self.checks.push(super::roles::no_password(&self.wanted.role, why));
         }
     }
 

@@ -225,7 +225,7 @@ impl Work<'_> {
                 if matches!(self.wanted.password(role), Password::Missing) {
                     let detail =
                         if known { "It has one on the server." } else { "It has none on the server either." };
-                    self.checks.push(no_password(role).detail(detail));
+                    self.checks.push(no_password(role, detail));
                 }
             }
         }
@@ -252,9 +252,9 @@ impl Work<'_> {
 }
 
 /// The check of a command that has no password where one is needed.
-pub(super) fn no_password(role: &str) -> Check {
+pub(super) fn no_password(role: &str, why: &str) -> Check {
     Check::fail("password", format!("the password of role \"{role}\" is unknown"))
-        .detail("The rules of pg_hba.conf require one.")
+        .detail(why)
         .hint(
             "Give it with PGPASSWORD, add it to ~/.pgpass, generate one with --generate-password, or run the command on a terminal \
             to be asked for it; for trust, peer, ident or certificates add --no-password.",

@@ -113,12 +113,10 @@ fn sibling_follows(
 /// Reports that a sibling will not follow, and what to do about it afterwards.
 fn sibling_stays(sibling: &NodeFacts, check: &Check) -> Check {
     let name = &sibling.row.node_name;
-    let why = crate::error::sentence(&check.message);
-    let hint = check.hint.as_deref().map(|hint| format!("{hint} ")).unwrap_or_default();
     Check::warning("sibling_stays", format!("node \"{name}\" will not follow"))
         .node(sibling.row.node_id)
-        .detail(check.detail.as_deref().map_or_else(|| why.clone(), |detail| format!("{why} {detail}")))
-        .hint(format!("{hint}Afterwards run \"pgbaton standby follow\" on node \"{name}\"."))
+        .because(check)
+        .hint(format!("Afterwards run \"pgbaton standby follow\" on node \"{name}\"."))
 }
 
 /// Reports the siblings that will not follow because that was asked for.

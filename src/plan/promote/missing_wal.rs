@@ -40,14 +40,14 @@ pub(super) fn none_has_more(
             )));
             continue;
         }
-        if let Relation::Forked { evidence, .. } = relation(theirs, server).naming(&candidate.row.node_name) {
+        if let Relation::Forked { evidence, .. } = relation(theirs, server) {
             checks.push(
                 Check::warning(
                     "history_parted",
                     format!("node \"{name}\" has diverged from \"{}\"", candidate.row.node_name),
                 )
                 .node(id)
-                .detail(evidence)
+                .detail(evidence.sentence(&candidate.row.node_name))
                 .hint(format!(
                     "It will not be able to follow; run \"pgbaton node rejoin\" on \"{name}\" to re-attach it."
                 )),

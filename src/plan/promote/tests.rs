@@ -11,7 +11,7 @@ use crate::plan::far_end::Standing;
 use crate::registry::NodeRow;
 
 fn silent(answered: Answered) -> Silence {
-    Silence { answered, message: "no luck".into(), detail: None, hint: None }
+    Silence::new(answered, "no luck")
 }
 
 /// A failed primary, node 2 to be promoted, node 3 another standby; no node streams.
@@ -301,7 +301,7 @@ fn what_is_missing_is_a_number_only_where_it_is_known() {
     let said = |facts: &PromoteFacts| {
         let promotion = plan(facts, ASKED);
         let check = promotion.plan.checks.into_iter().find(|check| check.name == "missing_wal").unwrap();
-        (check.message, promotion.wal_lost_bytes)
+        (check.text.message, promotion.wal_lost_bytes)
     };
     assert!(said(&facts).0.starts_with("it is unknown how much"));
     let mut cluster = facts.cluster.clone();

@@ -141,10 +141,10 @@ pub fn same_cluster(ours: &ServerFacts, theirs: &ServerFacts, their_name: &str) 
 /// Checks that a standby has no WAL that the primary never had.
 pub fn same_history(ours: &ServerFacts, theirs: &ServerFacts, their_name: &str) -> Option<Check> {
     const NAME: &str = "same_history";
-    Some(match relation(ours, theirs).naming(their_name) {
+    Some(match relation(ours, theirs) {
         Relation::Same => Check::pass(NAME, "the histories agree"),
         Relation::Forked { evidence, .. } => Check::fail(NAME, "this server has diverged from the primary")
-            .detail(evidence)
+            .detail(evidence.sentence(their_name))
             .hint("It must not stream as it is: transactions that only it has would remain undetected."),
         Relation::Unknown(why) => Check::warning(NAME, "the histories could not be compared").detail(why),
     })

@@ -2,7 +2,7 @@
 
 use super::primary::schema;
 use super::{Options, QUERY_S, endpoint, names, simple};
-use crate::error::{Error, Exit, sentence};
+use crate::error::{Error, Exit};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
 use crate::facts::server::ServerFacts;
 use crate::pg::endpoint::Endpoint;
@@ -165,16 +165,7 @@ fn is_witness(server: &ServerFacts, name: &str) -> Check {
 }
 
 fn silent(check: &str, whom: &str, why: &Silence) -> Check {
-    let mut detail = sentence(&why.message);
-    if let Some(more) = &why.detail {
-        detail = format!("{detail} {more}");
-    }
-    let check =
-        Check::fail(check, format!("could not connect to {whom}")).detail(detail).exit(Exit::Connection);
-    match &why.hint {
-        Some(hint) => check.hint(hint),
-        None => check,
-    }
+    Check::fail(check, format!("could not connect to {whom}")).because(why).exit(Exit::Connection)
 }
 
 /// Finds the primary among the registered nodes: the server that was asked, as it is reached at its registered address.
@@ -202,10 +193,7 @@ fn the_primary<'a>(
             return None;
         }
         Contact::Unreadable(error) => {
-            let mut check = Check::fail(NAME, error.primary.clone()).exit(error.exit);
-            check.detail.clone_from(&error.detail);
-            check.hint.clone_from(&error.hint);
-            checks.push(check);
+            checks.push(Check::fail(NAME, error.text.clone()).exit(error.exit));
             return None;
         }
         Contact::Asked(there) => there,

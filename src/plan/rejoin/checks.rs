@@ -133,7 +133,7 @@ impl Ladder<'_> {
             ),
         };
         let evidence = match &self.facts.relation {
-            Relation::Forked { evidence, .. } => evidence,
+            Relation::Forked { evidence, .. } => evidence.sentence(primary),
             Relation::Same => return self.no_rewind_needed(&format!("{ours}, and {theirs}"), Vec::new()),
             Relation::Unknown(why) => {
                 let check = Check::fail(

@@ -95,7 +95,10 @@ fn facts() -> RejoinFacts {
             full_page_writes: true,
             switches: vec![Switch { timeline: TimelineId(1), switch: FORK, reason: String::new() }],
         },
-        relation: Relation::Forked { evidence: "It has more.".into(), at: Some(FORK) },
+        relation: Relation::Forked {
+            evidence: crate::assess::history::Evidence::OfServer("It has more.".into()),
+            at: Some(FORK),
+        },
         parts_at: None,
         loss: Some(Loss { fork: FORK, end: END, commits: Some(2), between: None }),
         next: NextStart::default(),

@@ -104,7 +104,7 @@ fn who_starts_a_service_of_systemd_behind_its_back_is_warned() {
     let hints = |facts: &ServiceFacts, action| -> Vec<String> {
         let plan = plan(facts, &service(action));
         assert!(plan.checks.iter().all(|check| !check.stops()));
-        plan.checks.into_iter().filter_map(|check| check.hint).collect()
+        plan.checks.into_iter().filter_map(|check| check.text.hint).collect()
     };
     // It runs, and systemd does not know of it: then systemd loses nothing by its end.
     assert_eq!(hints(&facts, Action::Restart), [LINES]);
@@ -140,7 +140,7 @@ fn a_place_that_cannot_be_written_to_stops_what_starts_a_server_before_it_is_sto
     facts.places = vec![place("the data directory", None), place("a tablespace", Some("read-only"))];
     let stops = |facts: &ServiceFacts, action| -> Vec<String> {
         let plan = plan(facts, &service(action));
-        plan.checks.into_iter().filter(Check::stops).map(|check| check.message).collect()
+        plan.checks.into_iter().filter(Check::stops).map(|check| check.text.message).collect()
     };
     assert_eq!(stops(&facts, Action::Restart), ["cannot write to a tablespace of node \"node1\""]);
     facts.places.truncate(1);
@@ -170,7 +170,7 @@ fn options_that_are_not_used_again_are_named_and_kept_from_a_restart() {
     facts.last_start.origin = Origin::Upgrade;
     assert!(words(&facts, Action::Restart).ends_with("--options=-p 5433"));
     let said = |facts: &ServiceFacts, action| -> Vec<String> {
-        plan(facts, &service(action)).checks.into_iter().filter_map(|check| check.detail).collect()
+        plan(facts, &service(action)).checks.into_iter().filter_map(|check| check.text.detail).collect()
     };
     let detail = "\"/data/postmaster.opts\" has: -b -c fsync=off. They are those of pg_upgrade, which last started the server.";
     assert_eq!(said(&facts, Action::Restart), [detail]);

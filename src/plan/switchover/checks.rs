@@ -37,11 +37,11 @@ pub(super) fn ends(
         );
     }
     checks.push(crate::plan::register::same_cluster(server, old, from));
-    match relation(server, old).naming(from) {
+    match relation(server, old) {
         Relation::Same => {}
         Relation::Forked { evidence, .. } => checks.push(
             Check::fail("same_history", format!("node \"{to}\" has diverged from \"{from}\""))
-                .detail(evidence)
+                .detail(evidence.sentence(from))
                 .hint(format!("Run \"pgbaton node rejoin\" on \"{to}\"."))
                 .exit(Exit::DataLoss),
         ),

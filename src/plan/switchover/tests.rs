@@ -260,7 +260,7 @@ fn a_logical_slot_survives_only_as_a_copy_that_can_be_used() {
         server(&mut facts, 1).slots.push(there);
         server(&mut facts, 2).slots.extend(here);
         let check = plan(&facts, ASKED).checks.into_iter().find(|check| check.name == "logical_slots");
-        check.map(|check| check.detail.unwrap())
+        check.map(|check| check.text.detail.unwrap())
     };
     assert_eq!(judge(Some(copy()), logical("cdc")), None);
     let cases: [(&str, Option<Slot>); 8] = [
@@ -310,7 +310,7 @@ fn what_would_hold_back_the_readers_of_failover_slots_is_told() {
         server(&mut facts, 2).synchronized_standby_slots = names.iter().map(ToString::to_string).collect();
         let found =
             plan(&facts, ASKED).checks.into_iter().find(|check| check.name == "synchronized_standby_slots");
-        found.map(|check| (check.detail.unwrap(), check.hint.unwrap()))
+        found.map(|check| (check.text.detail.unwrap(), check.text.hint.unwrap()))
     };
     assert_eq!(judge(&[]), None);
     assert_eq!(judge(&["repmgr_slot_1", "repmgr_slot_3"]), None);
@@ -330,7 +330,7 @@ fn it_is_told_when_clients_could_not_write_afterwards() {
         let plan = plan(&facts, ASKED);
         assert_eq!(stops(&facts, ASKED), None);
         let found = plan.checks.into_iter().find(|check| check.name == "clients_can_write");
-        found.map(|check| check.hint.unwrap())
+        found.map(|check| check.text.hint.unwrap())
     };
     let of = |database: Option<&str>, role: Option<&str>| ReadOnlyFor {
         database: database.map(str::to_string),

@@ -110,7 +110,7 @@ fn what_is_said_of_slots_can_be_typed_and_is_true_of_each() {
             "These retain WAL, but no standby streams from them: \"b\". These are lost and no longer usable: \"lo'st\"."
         )
     );
-    let hint = found.hint.unwrap();
+    let hint = found.text.hint.unwrap();
     assert!(
         hint.ends_with("SELECT pg_drop_replication_slot('b'); SELECT pg_drop_replication_slot('lo''st');"),
         "{hint}"

@@ -104,7 +104,7 @@ fn lag_is_told_only_where_there_is_some() {
         change(&mut facts);
         let (report, issues) = assess(&facts, &view(None));
         let issue = issues.into_iter().find(|issue| issue.code == "replay_paused").unwrap();
-        (report.cluster.next.concat().contains("resume"), issue.hint.unwrap())
+        (report.cluster.next.concat().contains("resume"), issue.text.hint.unwrap())
     };
     assert!(resumed(&|_| {}).0);
     let (advised, hint) = resumed(&|facts| server(facts, 1).has_recovery_target = true);

@@ -28,8 +28,8 @@ use crate::ui::Level;
 pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Report> {
     let cluster = judged.cluster();
     let primary = newer_primary(judged, &cluster);
-    let relation = match primary.and_then(|node| Some((node, node.facts()?))) {
-        Some((node, server)) => Some(relation(judged, server).await.naming(&node.row.node_name)),
+    let relation = match primary.and_then(NodeFacts::facts) {
+        Some(server) => Some(relation(judged, server).await),
         None => None,
     };
     let to = match primary {
@@ -61,7 +61,7 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
                 "node \"{name}\" will start as a standby of \"{}\", but cannot stream until it is rejoined",
                 primary.row.node_name
             ),
-            format!("It has diverged from the primary. {evidence}"),
+            format!("It has diverged from the primary. {}", evidence.sentence(&primary.row.node_name)),
             Some("After it has started, run \"pgbaton node rejoin\" on it."),
         ),
         (Some(primary), Some(Relation::Unknown(why)), None) => (

@@ -14,7 +14,7 @@ use crate::cli::node::Guard as Args;
 use crate::config::Config;
 use crate::config::value::GuardOnUnknown;
 use crate::context::Context;
-use crate::error::{Error, Exit, Result, sentence};
+use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::{Contents, look_past_mark};
 use crate::facts::rejoin::{Local, STANDBY_SIGNAL, is_half_rewound};
@@ -123,11 +123,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
     if let Some(report) = without_asking(context, config)? {
         return Ok(Found::Answer(report));
     }
-    let local = peers::read(context).await.map_err(|error| {
-        let mut refusal = refused("unreadable", error.primary);
-        (refusal.detail, refusal.hint) = (error.detail, error.hint);
-        refusal
-    })?;
+    let local = peers::read(context).await.map_err(|error| refused("unreadable", error.text))?;
     let system_identifier = local.control.system_identifier.to_string();
     let own = own_row(config, NodeType::Primary, None, None);
     let mut inquiry = Inquiry::new(context, &own, &system_identifier);
@@ -275,7 +271,7 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
     let unfinished = match unfinished(context) {
         // A standby starts, whatever is wrong with the state directory.
         Err(error) if is_standby => {
-            context.ui.message(Level::Warning, &error.primary, error.detail.as_deref(), None);
+            context.ui.text(Level::Warning, &Text { hint: None, ..error.text });
             None
         }
         unfinished => unfinished?,
@@ -302,7 +298,7 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
     Ok(None)
 }
 
-fn refused(reason: &str, text: String) -> Error {
+fn refused(reason: &str, text: impl Into<Text>) -> Error {
     let mut error = Error::new(Exit::CannotTell, text);
     error.data = json!({ "decision": "unknown", "reason": reason, "asked": [], "waited_s": 0.0 });
     error

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli;
 use crate::context::Context;
-use crate::error::{Exit, Issue, Result, Severity};
+use crate::error::{Exit, Issue, Result};
 use crate::observe::prepare;
 use crate::operation::carry_out::{How, carry_out};
 use crate::output::prepare::Preparation;
@@ -40,14 +40,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
         let failed = made.plan.checks.iter().filter(|check| check.stops() && check.name != "password");
         let issues: Vec<Issue> = failed
             .filter(|check| check.name != "superuser" || args.print)
-            .map(|check| Issue {
-                severity: Severity::Warning,
-                code: "not_prepared",
-                node_id: None,
-                message: check.message.clone(),
-                detail: check.detail.clone(),
-                hint: check.hint.clone(),
-            })
+            .map(|check| Issue::warning("not_prepared", check.text.clone()))
             .collect();
         let printed = args.print.then(|| work.printed());
         if printed.is_none() {
@@ -77,15 +70,9 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     };
     context.ui.say(Level::Notice, &text);
     if !restarts.is_empty() {
-        let issue = Issue {
-            severity: Severity::Warning,
-            code: "restart_needed",
-            node_id: None,
-            message: format!("the server has to be restarted, for {}", restarts.join(", ")),
-            detail: None,
-            hint: Some("Run \"pgbaton node restart\" in a maintenance window.".into()),
-        };
-        report.issues.push(issue);
+        let message = format!("the server has to be restarted, for {}", restarts.join(", "));
+        let issue = Issue::warning("restart_needed", message);
+        report.issues.push(issue.hint("Run \"pgbaton node restart\" in a maintenance window."));
     }
     if cannot {
         report.exit = Exit::Issues;

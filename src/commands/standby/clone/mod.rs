@@ -9,7 +9,7 @@ use crate::cli::standby::{Clone as Args, ExternalFiles, Register};
 use crate::commands::node as node_commands;
 use crate::config::Config;
 use crate::context::Context;
-use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
+use crate::error::{Error, Exit, Issue, Result, sentence};
 use crate::facts::cluster::ask_node;
 use crate::facts::directory::Contents;
 use crate::observe::clone::{Asked, ExternalPlace, Request, connect, prepare, source_conninfo};
@@ -113,16 +113,11 @@ async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
             Err(error) => sentence(&error.to_string()),
         };
         if Instant::now() >= until {
-            return Ok(Some(Issue {
-                severity: Severity::Warning,
-                code: "not_streaming",
-                node_id: None,
-                message: format!("node \"{name}\" does not stream {STREAMING_S} seconds after its start"),
-                detail: Some(last),
-                hint: Some(
-                    "Check the server log; the server may still be reading WAL from the archive.".into(),
-                ),
-            }));
+            let message = format!("node \"{name}\" does not stream {STREAMING_S} seconds after its start");
+            let issue = Issue::warning("not_streaming", message).detail(last);
+            return Ok(Some(
+                issue.hint("Check the server log; the server may still be reading WAL from the archive."),
+            ));
         }
         sleep(Duration::from_millis(100)).await;
     }

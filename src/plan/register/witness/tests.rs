@@ -107,7 +107,7 @@ fn a_second_run_needs_force_and_then_does_nothing() {
 fn all_problems_are_reported_at_once() {
     let mut facts = facts();
     facts.primary = Contact::Unknown { asked: vec![] };
-    let why = Silence { answered: Answered::Nothing, message: "refused".into(), detail: None, hint: None };
+    let why = Silence::new(Answered::Nothing, "refused");
     facts.here = Err(why.clone());
     assert_eq!(stops(&planned(&facts, true)), [("witness_reached", 6), ("primary_known", 1)]);
     facts.primary = Contact::Silent { whom: "it".into(), why };
@@ -132,7 +132,7 @@ fn only_the_one_registered_primary_will_do() {
     there(&mut facts).cluster.nodes[1].server = Ok(ServerFacts::example(false, 2, 100));
     assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 31)]);
     let mut facts = self::facts();
-    let why = Silence { answered: Answered::Nothing, message: "x".into(), detail: None, hint: None };
+    let why = Silence::new(Answered::Nothing, "x");
     there(&mut facts).cluster.nodes[0].server = Err(why);
     assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 6)]);
     let mut facts = self::facts();
