@@ -59,8 +59,8 @@ enum Running {
 }
 
 impl LastState {
-    /// Asks the nodes with which the run had to do, all at once. Ends at a signal, and when the time is over: what has not answered by then is
-    /// not known.
+    /// Asks the nodes with which the run had to do, all at once. Ends at a signal, and when the time is over: what has not answered by then
+    /// is not known.
     pub(crate) async fn ask<W: World>(world: &W, plan: &Plan, within: Duration) -> Self {
         let servers = data_nodes(plan);
         let directories = directories(plan);

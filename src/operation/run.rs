@@ -228,8 +228,8 @@ impl<'a, W: World> Run<'a, W> {
         self.outcome(ended, exit, changed, resumable)
     }
 
-    /// Adds what the nodes are now, if a change of roles has begun and failed. Nothing waits for it but the end of the command, and a signal
-    /// ends it.
+    /// Adds what the nodes are now, if a change of roles has begun and failed. Nothing waits for it but the end of the command, and a
+    /// signal ends it.
     async fn with_last_state(&self, outcome: Outcome) -> Outcome {
         let failed = match outcome.ended {
             Ended::Done | Ended::NothingToDo => false,
