@@ -166,6 +166,8 @@ async fn begin<'a>(
     let journal = Journal::create(directory, &header).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not begin the journal", &error).detail("Nothing was changed.")
     })?;
+    // After a terminal was closed, this names what is to be resumed.
+    context.ui.say(Level::Info, &format!("operation {}: {}", header.operation_id, plan.title));
     let mut world = world.writing(journal).with(far_ends).of(&header);
     if let Some(held) = how.held {
         world = world.holding(held);

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::error::{Error, Exit, Issue, Result, Severity, Text};
 use crate::journal::Stage;
+use crate::operation::last_state::LastState;
 use crate::operation::outcome::{Ended, Outcome, StepFailure, StepStatus, step_failed};
 use crate::output::{Data, Report};
 use crate::plan::Plan;
@@ -18,6 +19,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: &mut Outcome) -> Resul
         return Ok(Report { changed: outcome.changed, exit: outcome.exit, ..Report::new(Data::Done(data)) });
     }
     let (state, stays) = (state(plan, outcome), stays(plan, outcome));
+    let last_state = last_state(outcome, !stays.is_empty());
     let regained = plan.regained.as_ref().filter(|_| outcome.ended == Ended::Regained);
     let failures = std::mem::take(&mut outcome.failures);
     let is_undone = |failure: &StepFailure| failure.stage == Stage::Back;
@@ -44,6 +46,9 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: &mut Outcome) -> Resul
     if !state.is_empty() {
         error = error.detail(state);
     }
+    for sentence in last_state {
+        error = error.detail(sentence);
+    }
     if outcome.resumable {
         error = error.hint(match outcome.ended == Ended::Unfinished && outcome.exit == Exit::Promotion {
             true => format!(
@@ -66,9 +71,13 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: &mut Outcome) -> Resul
 
 /// Says in what state an operation that failed has left things; empty where there is no more to say.
 fn state(plan: &Plan, outcome: &Outcome) -> &'static str {
+    let has_primary = outcome.last_state.as_ref().is_some_and(LastState::has_primary);
     match outcome.ended {
         Ended::WentBack if plan.rollback.is_empty() && outcome.changed => {
-            if outcome.steps.iter().any(|step| step.status == StepStatus::Done) {
+            // Its program or statement was cut short, and may have done its work.
+            if outcome.steps.iter().any(|step| step.status == StepStatus::Interrupted) {
+                "The interrupted step may have taken effect; no step is undone."
+            } else if outcome.steps.iter().any(|step| step.status == StepStatus::Done) {
                 "The steps before it are not undone."
             } else {
                 ""
@@ -77,12 +86,15 @@ fn state(plan: &Plan, outcome: &Outcome) -> &'static str {
         Ended::WentBack if plan.rollback.is_empty() => "Nothing was changed.",
         Ended::WentBack if outcome.changed => "All other changes have been undone.",
         Ended::WentBack => "All changes have been undone.",
-        Ended::BackFailed if outcome.exit == Exit::NoPrimary => {
+        Ended::BackFailed if outcome.exit == Exit::NoPrimary && !has_primary => {
             "The rollback failed in part; there may be no writable primary. Run \"pgbaton cluster show\"."
         }
         Ended::Regained => "",
         Ended::BackFailed => "The rollback failed in part.",
         Ended::Incomplete => "Everything else was done.",
+        Ended::Unfinished if outcome.exit == Exit::Promotion && has_primary => {
+            "The promotion may still take place at any time: do not promote another node. Not all steps of the operation were run."
+        }
         Ended::Unfinished if outcome.exit == Exit::Promotion => {
             "The promotion may still take place at any time: do not promote another node. Until then there may be no primary. Not all steps of \
              the operation were run."
@@ -90,6 +102,14 @@ fn state(plan: &Plan, outcome: &Outcome) -> &'static str {
         Ended::Unfinished => "The operation is unfinished: not all of its steps were run.",
         Ended::Done | Ended::NothingToDo => "",
     }
+}
+
+/// Returns what the nodes are now, and for how long clients could not write, in whole sentences; `stays`: it was said that the own server
+/// starts as a standby only.
+fn last_state(outcome: &Outcome, stays: bool) -> Vec<String> {
+    let mut out = outcome.last_state.as_ref().map(|state| state.sentences(stays)).unwrap_or_default();
+    out.extend(outcome.outage_s.map(|s| format!("Clients could not write for {s:.3} s.")));
+    out
 }
 
 /// Returns what the rollback leaves on purpose, in whole sentences.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Exit, Result as CommandResult, Text};
 use crate::journal::{Flush, Record, Stage};
+use crate::operation::last_state::LastState;
 use crate::operation::run::Signal;
 use crate::output::{Data, Report};
 use crate::plan::probe::Probe;
@@ -145,6 +146,11 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// All steps of the phases, then those of the other lists that were run.
     pub steps: Vec<StepReport>,
+    /// Seconds from the first step of the outage to the step of the rollback that has seen that the old primary accepts writes; None where
+    /// this run has not done both.
+    pub outage_s: Option<f64>,
+    /// What the nodes were after a change of roles that failed; None where nothing was begun, or all went well.
+    pub last_state: Option<LastState>,
 }
 
 impl Outcome {
@@ -290,6 +296,8 @@ mod tests {
             failures: Vec::new(),
             warnings: Vec::new(),
             steps: Vec::new(),
+            outage_s: None,
+            last_state: None,
         }
     }
 

@@ -14,7 +14,7 @@
 pub mod effect;
 mod step;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Exit};
 use crate::journal::{Flush, Mark, Past, Record, Stage};
+use crate::operation::last_state::{ASKING, HASTE, LastState};
 use crate::operation::outcome::{Ended, Narration, Outcome, StepFailure, StepReport, StepStatus, World};
 use crate::operation::wait::{ask, wait};
 use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Step, Verify, could_not};
@@ -48,7 +49,8 @@ const SOON: Duration = Duration::from_secs(1);
 /// unless there is something to resume.
 pub async fn run<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
     let run = Run::new(plan, past, world);
-    run.listening(run.operation()).await
+    let outcome = run.listening(run.operation()).await;
+    run.with_last_state(outcome).await
 }
 
 /// Carries out the rollback of a plan, whatever its journal says, and ends the journal with this note. The plan must be one that may be
@@ -58,7 +60,8 @@ pub async fn undo<W: World>(plan: &Plan, past: &Past, world: &W, note: &str) -> 
     let past = past.for_undo();
     let run = Run { ending: Some(note.to_string()), ..Run::new(plan, &past, world) };
     run.notes.borrow_mut().no_return = past_no_return;
-    run.listening(run.undoing()).await
+    let outcome = run.listening(run.undoing()).await;
+    run.with_last_state(outcome).await
 }
 
 /// How a step ended, for what follows.
@@ -87,6 +90,8 @@ struct Run<'a, W> {
     past: &'a Past,
     world: &'a W,
     signal: watch::Sender<Option<Signal>>,
+    /// How many signals have come.
+    signals: Cell<usize>,
     notes: RefCell<Notes>,
     /// What the journal says at its end, if it is not what became of the plan.
     ending: Option<String>,
@@ -104,12 +109,24 @@ struct Notes {
     failures: Vec<StepFailure>,
     warnings: Vec<String>,
     reports: BTreeMap<(Stage, String), StepReport>,
+    /// When this run has begun the outage.
+    outage_from: Option<Instant>,
+    /// When the rollback has seen that the old primary accepts writes.
+    writable: Option<Instant>,
 }
 
 impl<'a, W: World> Run<'a, W> {
     fn new(plan: &'a Plan, past: &'a Past, world: &'a W) -> Self {
         let notes = Notes { no_return: past.past_no_return(), ..Notes::default() };
-        Self { plan, past, world, signal: watch::Sender::new(None), notes: RefCell::new(notes), ending: None }
+        Self {
+            plan,
+            past,
+            world,
+            signal: watch::Sender::new(None),
+            signals: Cell::default(),
+            notes: RefCell::new(notes),
+            ending: None,
+        }
     }
 
     /// Drives `work` and takes note of signals while it is pending.
@@ -125,6 +142,7 @@ impl<'a, W: World> Run<'a, W> {
     }
 
     fn take_note(&self, signal: Signal) {
+        self.signals.set(self.signals.get() + 1);
         let past_no_return = self.past_no_return();
         if self.signal.borrow().is_some() || self.notes.borrow().committed {
             self.world.narrate(Narration::StillGoing(signal));
@@ -210,6 +228,26 @@ impl<'a, W: World> Run<'a, W> {
         self.outcome(ended, exit, changed, resumable)
     }
 
+    /// Adds what the nodes are now, if a change of roles has begun and failed. Nothing waits for it but the end of the command, and a
+    /// signal ends it.
+    async fn with_last_state(&self, outcome: Outcome) -> Outcome {
+        let failed = match outcome.ended {
+            Ended::Done | Ended::NothingToDo => false,
+            // What was to be undone is undone.
+            Ended::WentBack => self.ending.is_none(),
+            Ended::Incomplete | Ended::Regained | Ended::BackFailed | Ended::Unfinished => true,
+        };
+        let forward = |step: &&StepReport| step.stage == Stage::Forward;
+        let begun = outcome.steps.iter().filter(forward).any(|step| step.status != StepStatus::NotDone);
+        let unchanged = outcome.ended == Ended::WentBack && self.plan.rollback.is_empty() && !outcome.changed;
+        if self.plan.origin.is_none() || !failed || !begun || unchanged {
+            return outcome;
+        }
+        let within = if self.signals.get() > 1 { HASTE } else { ASKING };
+        let last_state = LastState::ask(self.world, self.plan, within).await;
+        Outcome { last_state: Some(last_state), ..outcome }
+    }
+
     fn refused(&self, defect: &str) -> Outcome {
         let error = Error::new(Exit::Internal, format!("the plan is defective: {defect}"));
         let title = self.plan.title.clone();
@@ -243,6 +281,8 @@ impl<'a, W: World> Run<'a, W> {
             failures: notes.failures,
             warnings: notes.warnings,
             steps,
+            outage_s: notes.outage_from.zip(notes.writable).map(|(from, to)| (to - from).as_secs_f64()),
+            last_state: None,
         }
     }
 

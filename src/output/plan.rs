@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::plan::{Check, Order, Plan, Step, Verdict};
 
+/// How the step is marked after whose start nothing is rolled back, in a plan and when it is run.
+pub const POINT_OF_NO_RETURN: &str = "point of no return";
+
 /// Writes a plan as `--dry-run` shows it.
 pub fn text(plan: &Plan) -> String {
     let passed = plan.checks.iter().filter(|check| check.verdict == Verdict::Pass).count();
@@ -33,7 +36,7 @@ pub fn text(plan: &Plan) -> String {
         for step in &phase.steps {
             number += 1;
             if step.no_return {
-                out.push_str("     -- point of no return --\n");
+                out.push_str(&format!("     -- {POINT_OF_NO_RETURN} --\n"));
             }
             out.push_str(&format!("{number:>3}  {}\n", step.title));
             out.push_str(&format!("     {}{}\n", host_of(plan, step), shortened(&step.op.to_string())));

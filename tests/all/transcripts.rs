@@ -87,6 +87,8 @@ fn masked(text: &str, on: &TestServer) -> String {
             .into_owned();
     }
     for (form, shown) in [
+        // Only a slow copy is reported.
+        (r"(?m)^INFO: \d+% copied: .*\n", ""),
         (r"\b\d{8}T\d{6}\.\d+Z-[0-9a-f]{4}\b", "20261201T120000.000Z-0001"),
         (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| UTC|\+00)", "2026-12-01 12:00:00 UTC"),
         (r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b", "2026-12-01 12:00:00"),
@@ -151,15 +153,15 @@ fn unlocked(servers: &[&TestServer]) {
     servers.iter().for_each(|server| server.wait_until(locks, "0", SOON));
 }
 
-/// While this runs, no record of a node can be written on a server, as on a full disk.
-fn without_space<T>(server: &TestServer, run: impl FnOnce() -> T) -> T {
+/// While this runs, no row of a table can be written on a server, as on a full disk.
+fn without_space<T>(server: &TestServer, table: &str, run: impl FnOnce() -> T) -> T {
     server.psql_as(
         "postgres",
         "repmgr",
-        "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        &format!("CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
            RAISE 'could not extend file \"base/5/1249\": No space left on device' USING ERRCODE = 'disk_full', \
              HINT = 'Check free disk space.'; END $$; \
-         CREATE TRIGGER no_space BEFORE INSERT OR UPDATE OR DELETE ON repmgr.nodes EXECUTE FUNCTION no_space()",
+         CREATE TRIGGER no_space BEFORE INSERT OR UPDATE OR DELETE ON {table} EXECUTE FUNCTION no_space()"),
     );
     let out = run();
     server.psql_as("postgres", "repmgr", "DROP FUNCTION no_space() CASCADE");
@@ -254,7 +256,7 @@ fn follow() {
     streaming(two, "1");
     transcript.types("again", three, &words, 0);
     let back = ["standby", "follow", "--upstream-node-id=1"];
-    without_space(one, || {
+    without_space(one, "repmgr.nodes", || {
         transcript.types("it streams, but cannot be recorded", three, &back, 7);
     });
     streaming(one, "2");
@@ -310,6 +312,16 @@ fn rejoin() {
     transcript.types("the next one was killed during pg_rewind", two, &["operation", "list"], 0);
     transcript.types("typed again", two, &rewind, 0);
     streaming(one, "1");
+    // A standby that has diverged: it was promoted by mistake, and is one again.
+    two.promote();
+    two.psql("CHECKPOINT");
+    two.psql_as("repmgr", "repmgr", "CREATE TABLE by_mistake ()");
+    one.psql_as("repmgr", "repmgr", "CREATE TABLE meanwhile ()");
+    two.stop(StopMode::Fast);
+    std::fs::write(two.data.join("standby.signal"), "").unwrap();
+    two.start();
+    transcript.types("a standby that has diverged is rewound", two, &rewind, 0);
+    streaming(one, "1");
     transcript.end();
 }
 
@@ -360,7 +372,7 @@ fn register() {
     transcript.types("again", &one, &["primary", "register"], 0);
     transcript.types("refused: the primary is running", &one, &["primary", "unregister"], 1);
     one.with_configuration("location = \"cellar\"", || {
-        without_space(&one, || {
+        without_space(&one, "repmgr.nodes", || {
             transcript.types("it cannot be recorded", &one, &["primary", "register", "--force"], 7);
         });
         transcript.types("a new location", &one, &["primary", "register", "--force"], 0);
@@ -380,7 +392,7 @@ fn register_a_standby() {
     transcript.types("refused: no such upstream", two, &unknown, 1);
     two.with_configuration("priority = 50", || {
         transcript.types("a new priority, dry run", two, &[&words[..], &["--dry-run"]].concat(), 0);
-        without_space(one, || {
+        without_space(one, "repmgr.nodes", || {
             two.wait_for_replay_of(one);
             transcript.types("it cannot be recorded", two, &words, 7);
         });
@@ -403,7 +415,7 @@ fn unregister() {
     three.stop(StopMode::Fast);
     one.wait_until("SELECT count(*) FROM pg_replication_slots WHERE active", "1", SOON);
     transcript.types("a standby, dry run", one, &[&standby[..], &["--dry-run"]].concat(), 0);
-    without_space(one, || {
+    without_space(one, "repmgr.nodes", || {
         transcript.types("its record cannot be removed", one, &standby, 7);
     });
     stopped_at(one, &standby, "\"step\":\"remove_record\"").kill().wait(SOON);
@@ -435,7 +447,7 @@ fn witness() {
     transcript.types("dry run", &witness, &[&words[..], &["--dry-run"]].concat(), 0);
     transcript.types("refused: a standby is named", &witness, &of_a_standby, 1);
     transcript.types("refused on a standby", two, &words, 1);
-    without_space(one, || {
+    without_space(one, "repmgr.nodes", || {
         transcript.types("it cannot be recorded", &witness, &words, 7);
     });
     stopped_at(&witness, &words, "\"step\":\"copy_nodes\"").kill().wait(SOON);
@@ -451,7 +463,7 @@ fn witness() {
     witness.start();
     transcript.types("unregister", &witness, &remove, 0);
     transcript.types("success", &witness, &words, 0);
-    without_space(&witness, || {
+    without_space(&witness, "repmgr.nodes", || {
         transcript.types("its copy cannot be emptied", &witness, &remove, 7);
     });
     transcript.end();
@@ -475,6 +487,12 @@ fn service() {
     streaming(one, "1");
     transcript.types("reload, dry run", two, &["node", "reload", "--dry-run"], 0);
     transcript.types("reload", two, &["node", "reload"], 0);
+    let stop = ["node", "stop"];
+    let output = stopped_at(two, &stop, "\"mark\":\"started\"").go_on([Signal::INT]).wait(SOON);
+    transcript.shows("Ctrl-C during a stop", two, &stop, &output, 130);
+    two.pgbaton(stop).run().code(0);
+    two.pgbaton(["node", "start"]).run().code(0);
+    streaming(one, "1");
     transcript.types("stop the primary, dry run", one, &["node", "stop", "--dry-run"], 0);
     one.stop(StopMode::Immediate);
     two.pgbaton(PROMOTE).run().code(0);
@@ -496,6 +514,8 @@ fn prepare() {
     transcript.types("dry run", &one, &["node", "prepare", "--apply", "--dry-run"], 0);
     let apply = ["node", "prepare", "--apply", "--yes"];
     transcript.types("refused: no superuser", &one, &[&apply[..], &["-S", "nobody"]].concat(), 6);
+    let output = stopped_at(&one, &apply, "\"mark\":\"started\"").go_on([Signal::INT]).wait(SOON);
+    transcript.shows("Ctrl-C", &one, &apply, &output, 130);
     // A database with open sessions cannot be copied.
     let mut psql = clean_command(&one.pg.tool("psql"));
     psql.args(["-XAtq", "-h"]).arg(&one.socket_dir).args(["-p", &one.port.to_string(), "-U", "postgres"]);
@@ -564,6 +584,9 @@ fn cleanup() {
     let words = ["cluster", "cleanup", "--keep-history=7"];
     let mut transcript = Transcript::new("cleanup");
     transcript.types("dry run", two, &[&words[..], &["--dry-run"]].concat(), 0);
+    without_space(one, "repmgr.monitoring_history", || {
+        transcript.types("the records cannot be deleted", two, &words, 7);
+    });
     transcript.types("success", two, &words, 0);
     transcript.types("again", two, &words, 0);
     one.stop(StopMode::Fast);

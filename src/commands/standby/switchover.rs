@@ -164,8 +164,12 @@ fn told_of_options(context: &Context, args: &Args) {
     }
 }
 
-/// Returns the seconds from the request to stop to the commit of the record; None if not all of it was done by this run.
+/// Returns the seconds from the request to stop to the commit of the record, or until the old primary accepted writes again; None if not all
+/// of it was done by this run.
 fn outage_s(plan: &Plan, done: &Done) -> Option<f64> {
+    if let Some(s) = done.outcome.as_ref().and_then(|outcome| outcome.outage_s) {
+        return Some(s);
+    }
     let phase = plan.phases.iter().find(|phase| phase.outage)?;
     phase.steps.iter().map(|step| done.step_s(&step.id)).sum()
 }

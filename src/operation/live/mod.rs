@@ -26,6 +26,7 @@ use crate::observe::under_locks::Held;
 use crate::operation::event_hook::{Happening, notify};
 use crate::operation::outcome::{Narration, World, step_failed};
 use crate::operation::run::Signal;
+use crate::output::plan::POINT_OF_NO_RETURN;
 use crate::pg::client::Session;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
@@ -238,7 +239,8 @@ impl World for Live<'_> {
         match narration {
             Narration::PhaseBegins(phase) => ui.say(Level::Debug, &phase.title),
             Narration::StepBegins { number, of, step, .. } => {
-                ui.say(Level::Info, &format!("[{number}/{of}] {}", step.title));
+                let turns = if step.no_return { format!(" ({POINT_OF_NO_RETURN})") } else { String::new() };
+                ui.say(Level::Info, &format!("[{number}/{of}] {}{turns}", step.title));
             }
             Narration::StepEnded { step, note, wall } => {
                 if let Some(note) = note {
@@ -251,9 +253,9 @@ impl World for Live<'_> {
                 ui.text(Level::Warning, &Text { hint: None, ..step_failed(&step.title, error) });
             }
             Narration::StepInterrupted(step) => {
-                ui.say(Level::Warning, &format!("interrupted: {}", step.title));
+                ui.say(Level::Debug, &format!("interrupted: {}", step.title));
             }
-            Narration::PastNoReturn => ui.say(Level::Debug, "point of no return"),
+            Narration::PastNoReturn => ui.say(Level::Debug, POINT_OF_NO_RETURN),
             Narration::GoingBack => {
                 self.far_ends.go_back();
                 ui.say(Level::Notice, "rolling back");

@@ -80,6 +80,9 @@ impl<W: World> Run<'_, W> {
         }
         if stage == Stage::Forward {
             self.notes.borrow_mut().started.insert(step.id.clone());
+            if self.is_outage(step) {
+                self.notes.borrow_mut().outage_from.get_or_insert(begun);
+            }
             if step.no_return {
                 self.notes.borrow_mut().no_return = true;
                 self.world.narrate(Narration::PastNoReturn);
@@ -96,6 +99,9 @@ impl<W: World> Run<'_, W> {
         };
         match ended {
             Some(Ok(note)) => {
+                if stage == Stage::Back && step.id == "write_again" {
+                    self.notes.borrow_mut().writable = Some(Instant::now());
+                }
                 self.mark(stage, &step.id, Mark::Done, flush).await;
                 self.world.narrate(Narration::StepEnded { step, note, wall: begun.elapsed() });
                 self.report(stage, step, StepStatus::Done, Some(begun));
@@ -112,6 +118,12 @@ impl<W: World> Run<'_, W> {
                 End::Interrupted
             }
         }
+    }
+
+    /// Says whether clients cannot write from the beginning of a step on.
+    fn is_outage(&self, step: &Step) -> bool {
+        let mut phases = self.plan.phases.iter().filter(|phase| phase.outage);
+        phases.any(|phase| phase.steps.iter().any(|one| one.id == step.id))
     }
 
     /// Finds out whether a step that reported an error has taken effect all the same, or another command has done it.

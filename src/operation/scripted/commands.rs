@@ -131,7 +131,7 @@ impl Node2 {
     }
 
     /// What is planned today; None where there is nothing to plan.
-    fn planned(&self, today: PromoteOptions) -> Option<Plan> {
+    pub(crate) fn planned(&self, today: PromoteOptions) -> Option<Plan> {
         if self.verb == PROMOTE {
             return Some(promote::plan(&self.promote_facts(), today).plan);
         }
