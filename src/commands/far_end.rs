@@ -32,6 +32,7 @@ use crate::operation::outcome::World as _;
 use crate::operation::run::effect::alone;
 use crate::output::{Data, Report};
 use crate::pg::control_file;
+use crate::plan::keep_down::AsStandby;
 use crate::plan::{FileOp, Op, Step, could_not};
 use crate::secret::{Secret, Secrets};
 use crate::site::state_directory;
@@ -61,8 +62,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         acted: Cell::new(false),
         heard: Cell::new(clock::since_boot()),
         void: Cell::new(false),
-        wrote_signal: Cell::new(false),
-        had_targets: RefCell::default(),
+        wrote_signal: RefCell::default(),
         learned: Notify::new(),
         is_learning: Cell::new(false),
     };
@@ -91,10 +91,8 @@ struct Served<'a> {
     heard: Cell<Duration>,
     /// It was silent for too long: what it requests is no longer changed.
     void: Cell<bool>,
-    /// There was no `standby.signal`, and this process has written one to make certain that the server does not become a primary.
-    wrote_signal: Cell<bool>,
-    /// Puts back what was cleared with it.
-    had_targets: RefCell<Option<FileOp>>,
+    /// There was no `standby.signal`, and this process has written one by itself to make certain that the server does not become a primary.
+    wrote_signal: RefCell<Option<AsStandby>>,
     /// The other nodes have been asked who they are, as long as our own server can name them.
     learned: Notify,
     is_learning: Cell<bool>,
@@ -299,10 +297,12 @@ impl Served<'_> {
                 Err(error) => no_answer(&error),
             },
             Call::Ping => Reply::Done { note: None },
-            Call::Secure { command, only_look } => match self.secure(command, only_look).await {
-                Ok(secured) => Reply::Secured(secured),
-                Err(error) => Reply::Failed(error.into()),
-            },
+            Call::Secure { command, only_look, only_hold } => {
+                match self.secure(command, only_look, only_hold).await {
+                    Ok(secured) => Reply::Secured(secured),
+                    Err(error) => Reply::Failed(error.into()),
+                }
+            }
             Call::Unsecure => done(self.unsecure().await),
             Call::Release => {
                 self.armed.take();

@@ -16,6 +16,7 @@ use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::endpoint::Upstream;
 use crate::pg::history::TimelineId;
 use crate::plan::far_end::Standing;
+use crate::plan::keep_down::AsStandby;
 use crate::plan::{Check, FileOp, Look, Op, Piece, Probe, Standby, Step};
 use crate::registry::NodeRow;
 use crate::secret::Secret;
@@ -152,6 +153,10 @@ pub enum Call {
         command: String,
         /// Change nothing, and say what would be found.
         only_look: bool,
+        /// Everything but the file, which a step of the operation writes: so far nothing is changed. A far end of an earlier version does not
+        /// know of it, and writes the file.
+        #[serde(default)]
+        only_hold: bool,
     },
     /// Nothing was promoted: remove the `standby.signal` that [`Call::Secure`] has written.
     Unsecure,
@@ -216,12 +221,15 @@ pub enum Reply {
 }
 
 /// What [`Call::Secure`] has found, and done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Secured {
     /// The server.
     pub server: Standing,
     /// There was no `standby.signal`, and there is one now; after a look alone: there would be.
     pub wrote_signal: bool,
+    /// There is no `standby.signal`, and what has to be written; only where it was not to be written at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<AsStandby>,
 }
 
 /// A node to connect to.
@@ -444,7 +452,9 @@ impl Op {
             }
             Self::Wait(probe) => probe.secrets(),
             Self::File(op) => op.secrets(),
-            Self::ArchiveWal { .. } | Self::Signal { .. } => Vec::new(),
+            Self::ArchiveWal { .. } | Self::Signal { .. } | Self::KeepDown(_) | Self::LetStart(_) => {
+                Vec::new()
+            }
         }
     }
 }

@@ -227,10 +227,22 @@ impl Remote {
     /// # Errors
     /// Exit code 30 if another far end could not be ended, or if the node's lock is taken; 12 if it does not respond.
     pub async fn secure(&self, only_look: bool) -> Result<Secured, Error> {
-        let call = Call::Secure { command: self.command.clone(), only_look };
+        self.make_secure(only_look, false).await
+    }
+
+    /// Does what has to be done before [`Call::Secure`] writes the file, and looks: other far ends are ended, and the node is locked.
+    ///
+    /// # Errors
+    /// Those of [`Self::secure`].
+    pub async fn hold(&self) -> Result<Secured, Error> {
+        self.make_secure(false, true).await
+    }
+
+    async fn make_secure(&self, only_look: bool, only_hold: bool) -> Result<Secured, Error> {
+        let call = Call::Secure { command: self.command.clone(), only_look, only_hold };
         match self.answered(self.say(&call, ANSWER).await)? {
             Reply::Secured(secured) => {
-                self.confirmed.set(!only_look && secured.server.is_secure());
+                self.confirmed.set(!only_look && !only_hold && secured.server.is_secure());
                 Ok(secured)
             }
             other => Err(self.unexpected(&format!("{other:?}"))),

@@ -1,12 +1,15 @@
 //! Giving an unfinished operation up: what only it has made is taken back, and no server is started or promoted.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::running_postmaster;
-use crate::far_end::remote::{OPEN, secured};
+use crate::far_end::remote::{OPEN, Remote, secured};
 use crate::journal::{Entry, Past, Stage};
 use crate::observe::under_locks::Held;
 use crate::operation::announce::send_all;
@@ -14,12 +17,13 @@ use crate::operation::carry_out::record_end;
 use crate::operation::conclusion::conclude;
 use crate::operation::course::undo;
 use crate::operation::live::FarEnds;
+use crate::operation::old_primary_host::ways_back;
 use crate::operation::outcome::{Ended, StepStatus};
-use crate::operation::resume::{alone, held, readable, world};
+use crate::operation::resume::{alone, held, keep_what_may_be_needed, readable, world};
 use crate::operation::run;
 use crate::output::{Data, Report};
 use crate::plan::parts::events;
-use crate::plan::{Back, Plan};
+use crate::plan::{Back, Op, Plan};
 use crate::ui::Level;
 
 /// Gives an unfinished operation up. It starts and promotes nothing, and takes back what only it has made.
@@ -31,10 +35,10 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
     let id = header.operation_id.clone();
-    let held = held(context, header).await?;
+    let mut held = held(context, header).await?;
     let _alone = alone(context, header).await?;
     let was_past = past.past_no_return();
-    if was_past && header.plan.steps().any(|step| matches!(step.op, crate::plan::Op::Promote { .. })) {
+    if was_past && header.plan.steps().any(|step| matches!(step.op, Op::Promote { .. })) {
         refuse_while_requested(context, held.as_ref(), &id)?;
     }
     let mut plan = undo(&header.plan, was_past);
@@ -52,7 +56,15 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
         return Ok(Report::new(Data::Done(json!({ "operation_id": id }))));
     }
     let far_ends = abandoned_ends(context, &plan, &past, &id).await?;
-    plan.rollback.retain(|back| back.step.at.is_none_or(|node_id| far_ends.reaches(node_id)));
+    if let Some(held) = &held {
+        keep_what_may_be_needed(context, held, header.node_id, &mut plan, &past);
+    }
+    let hosts = kept_down(context, &plan, &past, &id).await?;
+    let reaches = |node_id| far_ends.reaches(node_id) || hosts.contains_key(&node_id);
+    plan.rollback.retain(|back| back.step.at.is_none_or(reaches));
+    if let Some(held) = &mut held {
+        held.hosts = hosts;
+    }
     let (world, past) = world(context, loaded, &past, held.as_ref(), far_ends).await?;
     let mut outcome = run::undo(&plan, &past, &world, "abandoned").await;
     world.release().await;
@@ -78,6 +90,15 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     if !left_to_do.is_empty() {
         left.detail = format!("{} Not done: {}.", left.detail, left_to_do.join("; "));
         left.hint = left.hint.or(Some("\"pgbaton cluster show\" names the commands to run.".into()));
+    }
+    for keep in plan.steps().filter(|step| was_past && past.started(Stage::Forward, &step.id)) {
+        if let Op::KeepDown(keep) = &keep.op {
+            let name = &keep.host.node_name;
+            left.detail = format!(
+                "{} standby.signal stays in the data directory of \"{name}\": its server starts as a standby.",
+                left.detail
+            );
+        }
     }
     let exit = if left_to_do.is_empty() { Exit::Done } else { Exit::Incomplete };
     context.ui.message(
@@ -144,6 +165,48 @@ async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -
         Some(&format!("\"pgbaton operation show {id}\" lists its steps.")),
     );
     Ok(FarEnds::default())
+}
+
+/// Opens the ways to the hosts on which the operation has written `standby.signal`, which is removed again.
+async fn kept_down(
+    context: &Context,
+    plan: &Plan,
+    past: &Past,
+    id: &str,
+) -> Result<BTreeMap<i32, Rc<Remote>>> {
+    let mut hosts = BTreeMap::new();
+    for way in ways_back(context, plan, past).await {
+        let name = &way.node_name;
+        let error = match way.channel {
+            Ok(channel) => {
+                hosts.insert(way.node_id, channel);
+                continue;
+            }
+            Err(error) => error,
+        };
+        if !context.options.force {
+            return Err(Error::new(
+                error.exit,
+                format!("operation \"{id}\" was not abandoned: {}", error.message),
+            )
+            .detail(format!(
+                "standby.signal, which the operation may have written into the data directory of \"{name}\", could not be removed. Nothing \
+                 was changed."
+            ))
+            .hint(format!(
+                "Make that host reachable; or, to leave the file there, run \"pgbaton operation abandon {id} --force\"."
+            )));
+        }
+        context.ui.message(
+            Level::Warning,
+            &format!("overridden by --force: {}", error.message),
+            Some(&format!(
+                "If standby.signal was written into the data directory of \"{name}\", it stays there: its server starts as a standby."
+            )),
+            Some("Run \"pgbaton cluster show\" before it is removed."),
+        );
+    }
+    Ok(hosts)
 }
 
 /// The state that things are in, and what to type.

@@ -214,7 +214,7 @@ fn promoted_since(server: &ServerFacts, origin: &Origin) -> Option<String> {
 /// Says whether an effect makes a primary, or lets the next start make one. From an old plan such a one is never carried out.
 pub fn makes_primary(op: &Op) -> bool {
     match op {
-        Op::Promote { .. } | Op::RestartAsPrimary { .. } | Op::Spawn(_) => true,
+        Op::Promote { .. } | Op::RestartAsPrimary { .. } | Op::LetStart(_) | Op::Spawn(_) => true,
         Op::Run(command) => command.starts.is_some() || command.log.is_some(),
         Op::File(FileOp::RemoveFile { path }) => {
             path.file_name().is_some_and(|name| name == "standby.signal")
@@ -239,7 +239,8 @@ pub fn confirmed(plan: &Plan) -> Plan {
 
 /// The part of the rollback that may be carried out at any later time: it takes back what only this operation has made, and starts nothing.
 ///
-/// `standby.signal` is removed only where the server runs as a primary, so that its next start is one, too; after the point of no return, never.
+/// `standby.signal` is removed only where the server runs as a primary, so that its next start is one, too, or where a promotion that was not
+/// requested has written it (see `plan/keep_down.rs`); after the point of no return, never.
 pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
     let mut back = Vec::new();
     let mut removed = false;
@@ -274,6 +275,8 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
                 };
                 back.push(Back { if_started: step_back.if_started.clone(), step });
             }
+            // It removes only what the operation has written, and asks from its host whether it may.
+            Op::LetStart(_) if !past_no_return => back.push(step_back.clone()),
             op if makes_primary(op) || waits => {}
             // Written into the data directory of what is to stay a standby.
             Op::File(FileOp::WriteSettings { .. }) if past_no_return => {}

@@ -14,14 +14,16 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::topology::Topology;
 use crate::far_end::checks::{Expected, checks};
 use crate::far_end::protocol::{Hello, Secured};
-use crate::far_end::remote::Remote;
+use crate::far_end::remote::{OPEN, Remote, second_channel};
+use crate::journal::{Past, Stage};
 use crate::observe::node_location::{self, Whereabouts};
 use crate::observe::repmgr_activity::AtRest;
 use crate::observe::under_locks::Held;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
-use crate::plan::FarEnd;
+use crate::plan::keep_down::AsStandby;
 use crate::plan::parts::hosts::{HostSays, only_speaks, was_primary};
+use crate::plan::{FarEnd, Op, Plan};
 use crate::registry::node::ssh_hosts;
 use crate::registry::{NodeRow, NodeType};
 use crate::site::state_directory;
@@ -45,8 +47,9 @@ struct Host {
     remote: Rc<Remote>,
     /// Its server is, or was, the primary.
     is_former: bool,
-    /// `standby.signal` is missing there, or was and is ours now.
-    lacks_signal: bool,
+    /// `standby.signal` is missing there, and what has to be written.
+    lacks: Option<AsStandby>,
+    /// It was missing, and was written at once.
     wrote_signal: bool,
 }
 
@@ -167,7 +170,7 @@ impl Hosts {
                         node_id,
                         remote: Rc::new(remote),
                         is_former: known.is_former(node),
-                        lacks_signal: secured.as_ref().is_ok_and(|secured| secured.wrote_signal),
+                        lacks: secured.as_ref().ok().and_then(|secured| secured.lacks.clone()),
                         wrote_signal: false,
                     });
                     match secured {
@@ -183,29 +186,30 @@ impl Hosts {
         out
     }
 
-    /// Makes certain that the last known primary does not come back as one: its far ends are ended, its node is locked, and it starts as a
-    /// standby from now on. In a dry run, says that this would be done.
+    /// Makes certain that nothing brings the last known primary back meanwhile: its far ends are ended, and its node is locked. A step of the
+    /// promotion writes `standby.signal`. A dry run leaves everything as it is.
+    pub(crate) async fn hold(&mut self, context: &Context) {
+        if !context.options.dry_run {
+            self.make_secure(async |remote| remote.hold().await).await;
+        }
+    }
+
+    /// The same, and writes `standby.signal` at once: for a promotion that may be requested already, where it is never taken back.
     pub(crate) async fn secure(&mut self, context: &Context) {
+        if !context.options.dry_run {
+            self.make_secure(async |remote| remote.secure(false).await).await;
+        }
+    }
+
+    async fn make_secure(&mut self, make: impl AsyncFn(&Remote) -> Result<Secured, Error>) {
         let says = &mut self.says;
         let is_seen = |says: &BTreeMap<i32, HostSays>, id| matches!(says.get(&id), Some(HostSays::Seen(_)));
-        if context.options.dry_run {
-            for host in self.hosts.iter().filter(|host| host.is_former && host.lacks_signal) {
-                context.ui.say(
-                    Level::Notice,
-                    &format!(
-                        "standby.signal would be written into the data directory of \"{}\" before the promotion, so that its server does not \
-                         come back as a primary",
-                        host.remote.name()
-                    ),
-                );
-            }
-            return;
-        }
         let formers = self.hosts.iter_mut().filter(|host| host.is_former && is_seen(says, host.node_id));
         let secured = join_all(formers.map(async |host| {
-            let said = match host.remote.secure(false).await {
+            let said = match make(&host.remote).await {
                 Ok(secured) => {
                     host.wrote_signal = secured.wrote_signal;
+                    host.lacks = secured.lacks;
                     HostSays::Seen(secured.server)
                 }
                 Err(error) if error.exit == Exit::Busy => HostSays::Busy(error.sentences()),
@@ -217,10 +221,23 @@ impl Hosts {
         says.extend(secured);
     }
 
+    /// Returns what has to be written on the hosts of former primaries before another node is promoted.
+    pub(crate) fn to_keep_down(&self) -> Vec<(FarEnd, AsStandby)> {
+        let lacking = self.hosts.iter().filter(|host| host.is_former && self.agrees(host));
+        lacking.filter_map(|host| Some((host.remote.far_end.clone(), host.lacks.clone()?))).collect()
+    }
+
+    fn agrees(&self, host: &Host) -> bool {
+        matches!(self.says.get(&host.node_id), Some(HostSays::Seen(standing)) if standing.is_secure())
+    }
+
     /// Returns the channels to those whose servers are no primaries, to be asked again before the effect.
     pub(crate) fn agreeing(&self) -> BTreeMap<i32, Rc<Remote>> {
-        let agrees = |host: &&Host| matches!(self.says.get(&host.node_id), Some(HostSays::Seen(standing)) if standing.is_secure());
-        self.hosts.iter().filter(agrees).map(|host| (host.node_id, Rc::clone(&host.remote))).collect()
+        self.hosts
+            .iter()
+            .filter(|host| self.agrees(host))
+            .map(|host| (host.node_id, Rc::clone(&host.remote)))
+            .collect()
     }
 
     /// Says whether the server of a node starts as a standby from now on.
@@ -248,6 +265,34 @@ impl Hosts {
             }
         }
     }
+}
+
+/// The way to a host on which an operation has written `standby.signal`, for taking that back.
+#[derive(Debug)]
+pub(crate) struct WayBack {
+    /// Its node, and how the node is called.
+    pub(crate) node_id: i32,
+    pub(crate) node_name: String,
+    /// A channel, on which its far ends were ended and its node was locked; or why there is none.
+    pub(crate) channel: Result<Rc<Remote>, Error>,
+}
+
+/// Opens the ways to the hosts of the servers that an unfinished operation keeps down, as far as the plan would take that back.
+pub(crate) async fn ways_back(context: &Context, plan: &Plan, past: &Past) -> Vec<WayBack> {
+    let due = plan.rollback.iter().filter(|back| back.is_due(|id| past.started(Stage::Forward, id)));
+    let hosts = due.filter_map(|back| match &back.step.op {
+        Op::LetStart(keep) => Some(&keep.host),
+        _ => None,
+    });
+    join_all(hosts.map(async |host| {
+        let held = async {
+            let remote = second_channel(context, host, OPEN).await?;
+            remote.hold().await?;
+            Ok(Rc::new(remote))
+        };
+        WayBack { node_id: host.node_id, node_name: host.node_name.clone(), channel: held.await }
+    }))
+    .await
 }
 
 /// As long as its server may take to answer.

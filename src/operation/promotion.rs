@@ -33,6 +33,7 @@ pub async fn judge_anew(
     };
     let mut facts = PromoteFacts {
         hosts: hosts.says.clone(),
+        to_keep_down: Vec::new(),
         roles: held.roles.clone(),
         node_id: config.node_id,
         metadata: None,

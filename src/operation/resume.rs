@@ -5,7 +5,7 @@ use crate::command_line::again::again;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::far_end::remote::{OPEN, Remote, second_channel};
-use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record};
+use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record, Stage};
 use crate::observe::discovery;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
@@ -14,12 +14,13 @@ use crate::operation::carry_out::record_end;
 use crate::operation::conclusion::conclude;
 use crate::operation::course::{Course, Left, confirmed, course, undo};
 use crate::operation::live::{FarEnds, Live};
+use crate::operation::old_primary_host::ways_back;
 use crate::operation::outcome::{Ended, Outcome};
 use crate::operation::{promotion, run};
 use crate::output::{Data, Report};
-use crate::plan::Plan;
 use crate::plan::far_end::{Reached, Standing};
 use crate::plan::parts::events;
+use crate::plan::{Op, Plan};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::site::state_directory::lock;
@@ -29,6 +30,8 @@ use crate::ui::{Level, Ui};
 use crate::units::utc;
 use crate::verb::Locks;
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -322,14 +325,18 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
         Some("First, the changes that it made are undone, unless the new run needs them."),
         None,
     );
-    let held = held(context, header).await?;
+    let mut held = held(context, header).await?;
     let _alone = alone(context, header).await?;
-    let plan = match header.changes_roles() {
+    let mut plan = match header.changes_roles() {
         true => undo(&header.plan, false),
         // Their next run takes over what they left.
         false => Plan { rollback: Vec::new(), ..header.plan.clone() },
     };
     let far_ends = FarEnds::open(context, &plan, past, None).await?;
+    if let Some(held) = &mut held {
+        keep_what_may_be_needed(context, held, header.node_id, &mut plan, past);
+        held.hosts = kept_down(context, &mut plan, past).await?;
+    }
     let (world, past) = world(context, loaded, past, held.as_ref(), far_ends).await?;
     let mut outcome = run::undo(&plan, &past, &world, "planned anew by a later run").await;
     world.release().await;
@@ -343,6 +350,66 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
         held.release().await;
     }
     Ok(TakenUp::Anew)
+}
+
+/// Leaves `standby.signal` on the host of the old primary, where not every other node has been seen: one of them may have been promoted since the
+/// operation was interrupted, and that file may be what it relied on.
+pub(super) fn keep_what_may_be_needed(
+    context: &Context,
+    held: &Held,
+    node_id: i32,
+    plan: &mut Plan,
+    past: &Past,
+) {
+    let silent = silent(held, node_id, plan).join(", ");
+    if silent.is_empty() {
+        return;
+    }
+    plan.rollback.retain(|back| {
+        let Op::LetStart(keep) = &back.step.op else { return true };
+        if back.is_due(|id| past.started(Stage::Forward, id)) {
+            let name = &keep.host.node_name;
+            context.ui.message(
+                Level::Warning,
+                &format!("standby.signal is not removed from the data directory of node \"{name}\""),
+                Some(&format!("{silent} did not respond, and may have been promoted since. The server of \"{name}\" starts as a standby.")),
+                Some("Run \"pgbaton cluster show\" when all nodes respond, before the file is removed."),
+            );
+        }
+        false
+    });
+}
+
+/// Opens the ways to the hosts on which the operation has written `standby.signal`. One that is gone by now must not prevent the promotion: the
+/// file stays there.
+///
+/// # Errors
+/// Exit code 30 while another command runs there.
+async fn kept_down(context: &Context, plan: &mut Plan, past: &Past) -> Result<BTreeMap<i32, Rc<Remote>>> {
+    let mut hosts = BTreeMap::new();
+    for way in ways_back(context, plan, past).await {
+        match way.channel {
+            Ok(channel) => {
+                hosts.insert(way.node_id, channel);
+            }
+            Err(error) if error.exit == Exit::Busy => return Err(error.detail("Nothing was changed.")),
+            Err(error) => {
+                let name = &way.node_name;
+                context.ui.message(
+                    Level::Warning,
+                    &error.message,
+                    Some(&format!(
+                        "If standby.signal was written into the data directory of \"{name}\", it stays there: its server starts as a standby."
+                    )),
+                    None,
+                );
+                plan.rollback.retain(|back| {
+                    !matches!(back.step.op, Op::LetStart(_)) || back.step.at != Some(way.node_id)
+                });
+            }
+        }
+    }
+    Ok(hosts)
 }
 
 /// Runs the command as a dry run, without a word.
@@ -412,16 +479,21 @@ async fn secure_former(context: &Context, plan: &Plan, id: &str, past_no_return:
     }
 }
 
-/// A rollback that was begun on another day goes on only if every other node has been seen.
-fn all_have_answered(context: &Context, held: &Held, node_id: i32, plan: &Plan) -> Result<()> {
+/// Returns the nodes that have not answered, by name, but for the old primary: one of them may have been promoted since.
+pub(super) fn silent(held: &Held, node_id: i32, plan: &Plan) -> Vec<String> {
     let former = plan.origin.as_ref().and_then(|origin| origin.primary);
-    let silent: Vec<String> = (held.facts.nodes.iter())
+    (held.facts.nodes.iter())
         .filter(|node| {
             node.row.node_id != node_id && Some(node.row.node_id) != former && node.server.is_err()
         })
         .filter(|node| node.row.active && node.row.node_type != crate::registry::NodeType::Witness)
         .map(|node| format!("\"{}\"", node.row.node_name))
-        .collect();
+        .collect()
+}
+
+/// A rollback that was begun on another day goes on only if every other node has been seen.
+fn all_have_answered(context: &Context, held: &Held, node_id: i32, plan: &Plan) -> Result<()> {
+    let silent = silent(held, node_id, plan);
     if silent.is_empty() || context.options.force {
         return Ok(());
     }

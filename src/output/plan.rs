@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::plan::{Check, Order, Plan, Step, Verdict};
+use crate::plan::{Check, Op, Order, Plan, Step, Verdict};
 
 /// How the step is marked after whose start nothing is rolled back, in a plan and when it is run.
 pub const POINT_OF_NO_RETURN: &str = "point of no return";
@@ -116,7 +116,10 @@ pub fn checks(checks: &[Check]) -> Value {
 
 /// Says on which host a step is run, if that is another node's: its paths are those of that host.
 fn host_of(plan: &Plan, step: &Step) -> String {
-    let far_end = step.at.and_then(|id| plan.far_ends.iter().find(|far_end| far_end.node_id == id));
+    let far_end = match &step.op {
+        Op::KeepDown(keep) => Some(&keep.host),
+        _ => step.at.and_then(|id| plan.far_ends.iter().find(|far_end| far_end.node_id == id)),
+    };
     far_end.map_or_else(String::new, |far_end| format!("host of \"{}\": ", far_end.node_name))
 }
 
@@ -138,7 +141,7 @@ mod tests {
     use super::*;
     use crate::error::Exit;
     use crate::plan::far_end::Reached;
-    use crate::plan::{Back, FarEnd, FileOp, OnFailure, Op, Phase};
+    use crate::plan::{Back, FarEnd, FileOp, OnFailure, Phase};
 
     #[test]
     fn a_step_on_another_host_names_it_and_the_rollback_ends_at_the_point_of_no_return() {

@@ -18,6 +18,7 @@ pub mod far_end;
 pub mod file_op;
 pub mod follow;
 pub mod guard;
+pub mod keep_down;
 pub mod look;
 pub mod op;
 pub mod parts;

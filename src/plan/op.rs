@@ -13,6 +13,7 @@ use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_literal;
 use crate::pg::statement::Statement;
 use crate::plan::file_op::FileOp;
+use crate::plan::keep_down::KeepDown;
 use crate::plan::look::Look;
 use crate::plan::parts::events::Notification;
 use crate::plan::probe::Probe;
@@ -121,6 +122,12 @@ pub enum Op {
         #[serde(rename = "tell")]
         event: Notification,
     },
+    /// Keep the server of the old primary from starting as a primary, on its host: `standby.signal` is written where it is missing, and then it
+    /// is looked whether the server is down, or a standby.
+    KeepDown(Box<KeepDown>),
+    /// Take that back, on its host: the file is removed if it is the one that was written, the server is no standby by now, and no other node
+    /// is a primary or has a newer timeline.
+    LetStart(Box<KeepDown>),
     /// Wait until a question is answered with yes.
     Wait(Probe),
     /// Change files or directories. Stored as the file operation itself.
@@ -268,6 +275,8 @@ impl fmt::Display for Op {
             Self::Notify { on, event } => {
                 write!(f, "{}: record event {}; run event_notification_command", on.name, event.event)
             }
+            Self::KeepDown(keep) => keep.write_step(f),
+            Self::LetStart(keep) => keep.write_back(f),
             Self::Wait(probe) => write!(f, "wait until {probe}"),
             Self::File(op) => op.fmt(f),
         }

@@ -572,14 +572,14 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
     // It is down: started now, it comes up as a standby. With nothing promoted, that is undone.
     block_on(async {
         let (remote, secured) = secured_at(&context, &there).await;
-        assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true });
+        assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true, lacks: None });
         assert!(signal.exists());
         remote.unsecure().await.unwrap();
         assert!(!signal.exists());
         // What was there before stays.
         std::fs::write(&signal, "").unwrap();
         let again = remote.secure(false).await.unwrap();
-        assert_eq!(again, Secured { server: Standing::Down, wrote_signal: false });
+        assert_eq!(again, Secured { server: Standing::Down, wrote_signal: false, lacks: None });
         remote.unsecure().await.unwrap();
         assert!(signal.exists());
         drop(remote);
@@ -587,7 +587,7 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
     server.start();
     block_on(async {
         let (_remote, secured) = secured_at(&context, &there).await;
-        assert_eq!(secured, Secured { server: Standing::Standby, wrote_signal: false });
+        assert_eq!(secured, Secured { server: Standing::Standby, wrote_signal: false, lacks: None });
     });
 }
 
@@ -884,7 +884,7 @@ fn a_start_whose_far_end_is_terminated_before_it_begins_results_in_a_standby() {
     assert!(!server.data.join("standby.signal").exists());
     block_on(async {
         let (_remote, secured) = secured_at(&context, &node1(local(&server))).await;
-        assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true });
+        assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true, lacks: None });
         std::fs::write(&go, "").unwrap();
         wait_for("the server to be up", SOON, || server.is_running());
         server.wait_until("SELECT pg_is_in_recovery()", "t", SOON);

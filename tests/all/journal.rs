@@ -88,6 +88,7 @@ fn every_effect_and_every_question_has_a_fixture() {
         "1-a-wait-that-gives-up.jsonl",
         "2-every-op-of-belief.jsonl",
         "1-every-op-of-service.jsonl",
+        "2-every-op-of-promotion.jsonl",
     ]
     .map(load);
     let ops: Vec<&Op> =
@@ -139,6 +140,8 @@ fn every_effect_and_every_question_has_a_fixture() {
         Op::Notify { .. } => 28,
         Op::Announce { .. } => 205,
         Op::DropKeptSlot { .. } => 206,
+        Op::KeepDown(_) => 210,
+        Op::LetStart(_) => 211,
         Op::File(FileOp::CopyFiles { .. }) => 102,
         Op::File(FileOp::RestoreFiles { .. }) => 103,
         Op::File(FileOp::Rename { .. }) => 104,
@@ -150,5 +153,5 @@ fn every_effect_and_every_question_has_a_fixture() {
     assert!(loaded[3].header.plan.steps().all(|step| step.gives_up_if.is_some()));
     let mut seen: Vec<i32> = ops.into_iter().map(number).collect();
     seen.sort_unstable();
-    assert_eq!(seen, (0..=28).chain(100..=110).chain(200..=209).collect::<Vec<_>>());
+    assert_eq!(seen, (0..=28).chain(100..=110).chain(200..=211).collect::<Vec<_>>());
 }

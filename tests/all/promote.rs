@@ -126,6 +126,10 @@ fn frozen(nodes: &Nodes) {
     two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'", "0", SOON);
 }
 
+/// The step that keeps the old primary down.
+const KEEPS_DOWN: &str =
+    "write standby.signal into the data directory of \"node1\", so that its server cannot start as a primary";
+
 fn signal(server: &TestServer) -> PathBuf {
     server.data.join("standby.signal")
 }
@@ -175,7 +179,8 @@ fn with_a_sibling_that_rejects(make: impl FnOnce(&TestServer, &TestServer)) {
         one.stop(StopMode::Immediate);
     }
     two.wait_until("SELECT count(*) FROM pg_stat_wal_receiver", "0", SOON);
-    two.pgbaton(["standby", "promote", "--dry-run"]).run().code(0).says("standby.signal would be written");
+    let dry = two.pgbaton(["standby", "promote", "--dry-run"]).run();
+    assert!(dry.code(0).stdout.contains(KEEPS_DOWN), "{dry:?}");
     assert!(!signal(one).exists());
     let output = two.pgbaton(["standby", "promote"]).run();
     output.code(0).says("On its host it runs in recovery.").says("\"node1\" can start only as a standby");
@@ -232,7 +237,7 @@ fn start_only(server: &TestServer) {
 }
 
 #[test]
-fn files_written_on_the_host_of_the_dead_primary_are_removed_if_nothing_is_promoted() {
+fn nothing_is_written_on_the_host_of_the_dead_primary_by_a_promotion_that_does_not_begin() {
     let nodes = Nodes::new(&postgres(15).unwrap(), 1);
     let (one, two) = (nodes.node(1), nodes.node(2));
     one.kill9();
@@ -263,7 +268,7 @@ fn files_written_on_the_host_of_the_dead_primary_are_removed_if_nothing_is_promo
         })
     };
     assert!(!was_written(&["--dry-run"]));
-    assert!(was_written(&[]));
+    assert!(!was_written(&[]));
     assert!(!signal(one).exists());
     std::fs::remove_file(&open).unwrap();
 
@@ -289,6 +294,100 @@ fn files_written_on_the_host_of_the_dead_primary_are_removed_if_nothing_is_promo
     two.pgbaton(["standby", "promote"]).run().code(0);
     assert!(signal(one).exists());
     assert_eq!(nodes.primaries(), ["node2"]);
+}
+
+/// What the journal says when the old primary is kept down.
+const KEPT_DOWN: &str = r#""step":"keep_down_1","stage":"forward","mark":"done""#;
+
+/// Kills a promotion when standby.signal is on the host of the old primary, and the journal does not say yet that it is.
+fn killed_at_the_signal(nodes: &Nodes) {
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    let mut running = Stepped::start(two.pgbaton(["standby", "promote"]));
+    assert!(running.run_to(KEPT_DOWN, Side::Before), "the step never came");
+    running.kill().wait(SOON);
+    assert!(signal(one).exists());
+    wait_for("the far end to end", SOON, || LocalLock::holder(&one.dir.join("state")).unwrap().is_none());
+}
+
+#[test]
+fn a_promotion_that_was_killed_at_the_signal_of_the_old_primary_is_abandoned_and_leaves_nothing_there() {
+    let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+    let (one, two) = (nodes.node(1), nodes.node(2));
+    // It would end the recovery of a standby, and is cleared with it.
+    one.psql("ALTER SYSTEM SET recovery_target_name = 'kept'");
+    two.pgbaton(["cluster", "show"]).run().code(0);
+    one.kill9();
+    let settings = || std::fs::read_to_string(one.data.join("postgresql.auto.conf")).unwrap();
+    killed_at_the_signal(&nodes);
+    assert!(!settings().contains("'kept'"));
+
+    // What the operation has not written stays.
+    let written = std::fs::read_to_string(signal(one)).unwrap();
+    std::fs::write(signal(one), "").unwrap();
+    two.pgbaton(["operation", "abandon"]).run().code(0).says("this operation has not written it");
+    assert!(signal(one).exists());
+    assert!(written.starts_with("written by pgbaton for the promotion of node \"node2\""), "{written}");
+    std::fs::remove_file(signal(one)).unwrap();
+    std::fs::write(one.data.join("postgresql.auto.conf"), settings() + "recovery_target_name = 'kept'\n")
+        .unwrap();
+
+    killed_at_the_signal(&nodes);
+    one.out_of_reach(|| {
+        let refused = two.pgbaton(["operation", "abandon"]).run();
+        refused
+            .code(12)
+            .says("standby.signal, which the operation may have written")
+            .says("Nothing was changed.");
+    });
+    assert!(signal(one).exists());
+    let dry = two.pgbaton(["operation", "abandon", "--dry-run"]).run();
+    dry.code(0).says("remove standby.signal from the data directory of \"node1\"");
+    two.pgbaton(["operation", "abandon"]).run().code(0);
+    assert!(!signal(one).exists());
+    assert!(settings().contains("'kept'"));
+    one.start();
+    assert_eq!(nodes.primaries(), ["node1"]);
+    one.kill9();
+
+    // Interrupted, it goes back by itself; started meanwhile, the server keeps what made it a standby.
+    for starts in [false, true] {
+        let mut running = Stepped::start(two.pgbaton(["standby", "promote"]));
+        assert!(running.run_to(KEPT_DOWN, Side::Before));
+        assert!(signal(one).exists());
+        if starts {
+            start_only(one);
+        }
+        let output = running.go_on([Signal::INT]).wait(SOON);
+        output.code(130).says("remove standby.signal from the data directory of \"node1\"");
+        assert_eq!(signal(one).exists(), starts);
+        if starts {
+            output.says("was started meanwhile; standby.signal stays");
+        }
+    }
+    two.pgbaton(["operation", "abandon"]).run().code(1).says("no operation is unfinished");
+}
+
+#[test]
+fn a_promotion_that_was_killed_at_the_signal_of_the_old_primary_is_resumed_and_keeps_it_down() {
+    for is_gone in [false, true] {
+        let nodes = Nodes::new(&postgres(15).unwrap(), 1);
+        let (one, two) = (nodes.node(1), nodes.node(2));
+        two.pgbaton(["cluster", "show"]).run().code(0);
+        one.kill9();
+        killed_at_the_signal(&nodes);
+        let resumed = || two.pgbaton(["operation", "resume"]).run();
+        match is_gone {
+            false => {
+                resumed().code(0).says(KEEPS_DOWN).says("\"node1\" can start only as a standby");
+            }
+            true => one.out_of_reach(|| {
+                resumed().code(0).says("it stays there: its server starts as a standby");
+            }),
+        }
+        assert_eq!(nodes.primaries(), ["node2"]);
+        one.start();
+        assert_eq!(one.psql("SELECT pg_is_in_recovery()"), "t");
+    }
 }
 
 /// A promotion that was cut off after its mark goes on by the same way to the host of the old primary as it was begun.
@@ -732,7 +831,8 @@ fn a_requested_promotion_that_hangs_counts_as_a_promotion() {
 #[test]
 fn a_server_that_is_started_on_the_host_of_the_old_primary_meanwhile_stops_the_promotion() {
     let pg = postgres(15).unwrap();
-    for place in ["\"mark\":\"started\"", r#""step":"promote","stage":"forward","mark":"started""#] {
+    for place in ["\"mark\":\"started\"", KEPT_DOWN, r#""step":"promote","stage":"forward","mark":"started""#]
+    {
         let nodes = Nodes::new(&pg, 1);
         let (one, two) = (nodes.node(1), nodes.node(2));
         two.pgbaton(["cluster", "show"]).run().code(0);
@@ -743,13 +843,13 @@ fn a_server_that_is_started_on_the_host_of_the_old_primary_meanwhile_stops_the_p
         let observer = support::Observer::begin(&nodes.servers);
         let mut running = Stepped::start(two.pgbaton(["standby", "promote"]));
         assert!(running.run_to(place, Side::After));
-        std::fs::remove_file(signal(one)).unwrap();
+        let _not_yet = std::fs::remove_file(signal(one));
         one.start();
         // Nor does it say anything itself.
         one.freeze();
         let output = running.go_on(None).wait(2 * SOON);
         one.thaw();
-        output.code(8).says("Node \"node1\"").says("as a primary");
+        output.code(8).says("ode \"node1\"").says("as a primary");
         assert_eq!(nodes.primaries(), ["node1"], "{output:?}");
         observer.assert_never_two();
         assert!(!signal(one).exists());

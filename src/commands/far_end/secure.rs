@@ -1,6 +1,5 @@
 //! The server here is made certain to be no primary, and not to become one: see [`Call::Secure`](crate::far_end::protocol::Call::Secure).
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -8,13 +7,9 @@ use tokio::time::{Instant, sleep};
 use super::Served;
 use crate::error::{Exit, Result};
 use crate::facts::directory::running_postmaster;
-use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::far_end::protocol::Secured;
 use crate::far_end::secure;
-use crate::observe::next_start;
-use crate::plan::FileOp;
 use crate::plan::far_end::Standing;
-use crate::plan::parts::standby;
 use crate::system::lock::{LocalLock, busy};
 
 /// How long a far end that was ended may take to give the node's lock back, and the pause between two attempts.
@@ -22,11 +17,10 @@ const GIVES_BACK: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 
 impl Served<'_> {
     /// Makes certain that the server here is no primary and does not become one. See [`Call::Secure`].
-    pub(super) async fn secure(&self, command: String, only_look: bool) -> Result<Secured> {
+    pub(super) async fn secure(&self, command: String, only_look: bool, only_hold: bool) -> Result<Secured> {
         let data = &self.context.config()?.data_directory;
-        let signal = data.join(STANDBY_SIGNAL);
-        let is_there = signal.symlink_metadata().is_ok();
         if only_look {
+            let lacks = self.live.lacks_signal()?;
             let holder = LocalLock::holder(&self.state_directory).ok().flatten();
             if let Some(holder) = holder.filter(|_| self.lock.borrow().is_none()) {
                 let others = secure::other_far_ends(self.context, &self.state_directory)?;
@@ -35,7 +29,7 @@ impl Served<'_> {
                 }
             }
             let server = secure::standing(data, secure::LOOKS).await;
-            return Ok(Secured { wrote_signal: !is_there && server == Standing::Down, server });
+            return Ok(Secured { wrote_signal: lacks.is_some() && server == Standing::Down, server, lacks });
         }
         secure::end_other_far_ends(self.context, &self.state_directory).await?;
         // A process that ends shows no command line any more a moment before it gives its lock back.
@@ -47,48 +41,35 @@ impl Served<'_> {
             sleep(GIVES_BACK.1).await;
         }
         self.armed.take();
-        if signal.symlink_metadata().is_err() {
-            self.write_signal(signal).await?;
+        let lacks = self.live.lacks_signal()?;
+        if only_hold {
+            let server = secure::standing(data, secure::SETTLES).await;
+            return Ok(Secured { server, wrote_signal: false, lacks });
+        }
+        if let Some(lacks) = lacks {
+            self.live.write_signal(&lacks, "").await?;
+            self.wrote_signal.replace(Some(lacks));
         }
         let server = secure::standing(data, secure::SETTLES).await;
         if !server.is_secure() {
             self.remove_signal().await?;
         }
-        Ok(Secured { server, wrote_signal: self.wrote_signal.get() })
+        Ok(Secured { server, wrote_signal: self.wrote_signal.borrow().is_some(), lacks: None })
     }
 
-    async fn write_signal(&self, path: PathBuf) -> Result<()> {
-        let config = self.context.config()?;
-        let data = &config.data_directory;
-        let next = next_start::look(data, self.context.config_directory(config).as_deref());
-        // With the signal and a target, a server that is started now would promote itself.
-        if let Some(clear) = standby::clear(data, &next) {
-            self.live.file_op(&clear).await?;
-        }
-        self.had_targets.replace(standby::unclear(data, &next, &[]));
-        let step = FileOp::WriteFile { path, contents: String::new(), mode: next.file_mode };
-        self.live.file_op(&step).await?;
-        self.wrote_signal.set(true);
-        Ok(())
-    }
-
-    /// Removes `standby.signal` if this process has written it.
+    /// Removes `standby.signal` if this process has written it by itself.
     async fn remove_signal(&self) -> Result<()> {
-        if self.wrote_signal.take() {
-            let path = self.context.config()?.data_directory.join(STANDBY_SIGNAL);
-            self.live.file_op(&FileOp::RemoveFile { path }).await?;
-            let settings = self.had_targets.take();
-            if let Some(step) = settings {
-                self.live.file_op(&step).await?;
-            }
+        let wrote = self.wrote_signal.take();
+        match wrote {
+            Some(wrote) => self.live.remove_signal(&wrote).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Takes back what [`Served::secure`] has written, as nothing was promoted.
     pub(super) async fn unsecure(&self) -> Result<Option<String>> {
         let config = self.context.config()?;
-        if !self.wrote_signal.get() {
+        if self.wrote_signal.borrow().is_none() {
             return Ok(None);
         }
         if running_postmaster(&config.data_directory).is_some() {

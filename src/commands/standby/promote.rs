@@ -65,6 +65,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let session = own_session(&held, config)?.clone();
     let mut facts = PromoteFacts {
         hosts: hosts.says.clone(),
+        to_keep_down: hosts.to_keep_down(),
         roles: held.roles.clone(),
         node_id: config.node_id,
         metadata: rest.metadata.clone(),
@@ -85,8 +86,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     let mut promotion = plan(&facts, options);
     if !promotion.plan.is_empty() {
-        hosts.secure(context).await;
+        hosts.hold(context).await;
         facts.hosts.clone_from(&hosts.says);
+        facts.to_keep_down = hosts.to_keep_down();
         promotion = plan(&facts, options);
     }
     held.hosts = hosts.agreeing();
@@ -121,7 +123,8 @@ impl Promoting<'_> {
         };
         changed.done.add_data(moved.data());
         let requested = is_primary || changed.done.step_s("promote").is_some();
-        // As long as the operation is open, the promotion may still take place.
+        // A far end of an earlier version has written it by itself; else the rollback has removed what a step has written. As long as the
+        // operation is open, the promotion may still take place.
         if !requested && matches!(own_operations::own_unfinished(context, |_| true), Ok(None)) {
             hosts.unsecure(context).await;
         }

@@ -2,6 +2,7 @@
 
 mod far_ends;
 mod files;
+mod keep_down;
 mod look;
 mod probes;
 mod programs;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::error::{Error, Exit, Text};
 use crate::facts::start_log;
-use crate::far_end::remote::Remote;
+use crate::far_end::remote::{Mode, Remote};
 use crate::journal::{Flush, Header, Journal, Record};
 use crate::observe::under_locks::Held;
 use crate::operation::event_hook::{Happening, notify};
@@ -149,6 +150,14 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// Returns the host that speaks for the old primary, for a step that is carried out there.
+    fn host_of(&self, step: &Step) -> Option<Rc<Remote>> {
+        match step.op {
+            Op::KeepDown(_) | Op::LetStart(_) => self.hosts.borrow().get(&step.at?).cloned(),
+            _ => None,
+        }
+    }
+
     fn secret(&self, name: &str) -> Result<Secret, Error> {
         self.secrets.borrow().get(name).cloned().ok_or_else(|| {
             Error::new(Exit::Internal, format!("\"{name}\" is no longer known"))
@@ -177,6 +186,13 @@ impl World for Live<'_> {
     async fn perform(&self, step: &Step) -> Result<Option<String>, Error> {
         let secrets = self.secrets.borrow().clone();
         self.far_ends.before(step, &secrets).await?;
+        if let Some(host) = self.host_of(step) {
+            // One whose channel has closed is not asked again: another operation may be at work there.
+            if let Some(note) = host.perform(step, &secrets, Mode::Fail).await? {
+                self.context.ui.say(Level::Warning, &note);
+            }
+            return Ok(None);
+        }
         if let Some(remote) = self.elsewhere(step.at)? {
             return remote.perform(step, &secrets, self.far_ends.mode()).await;
         }
@@ -213,6 +229,8 @@ impl World for Live<'_> {
                 }
                 roles::signal(data_directory, *request)?;
             }
+            Op::KeepDown(keep) => self.keep_down(keep).await?,
+            Op::LetStart(keep) => return self.let_start(keep).await,
             Op::File(op) => self.file_op(op).await?,
             Op::Wait(_) => return Err(Error::new(Exit::Internal, "a wait was to be performed")),
         }

@@ -64,7 +64,7 @@ pub(crate) fn is_standby(data: &Path) -> anyhow::Result<bool> {
 }
 
 /// How long other nodes are asked, immediately before and after a server is started as a primary.
-const ASKING: Duration = Duration::from_secs(2);
+pub(super) const ASKING: Duration = Duration::from_secs(2);
 
 async fn remove(path: PathBuf) -> Result<(), Error> {
     on_disk("remove standby.signal", move || files::remove_file(&path)).await

@@ -88,6 +88,20 @@ async fn taken_up(node2: &Node2, today: PromoteOptions, history: &str) {
         let own = node2.own.borrow();
         assert!(own.is_empty(), "{history}: {own:?} is left");
     }
+    assert_signal(node2, history);
+}
+
+/// What a promotion has written on the host of the old primary is there after it, and removed where it was not requested; but for a server that
+/// must not be a primary any more, or was started meanwhile.
+fn assert_signal(node2: &Node2, history: &str) {
+    let one = node2.server(1);
+    let stays = one.state == State::Standby || node2.is_behind(1) || node2.past_no_return();
+    assert!(one.signal_is_of.is_none() || stays, "{history}: standby.signal is left");
+    let promoted = node2.server(OWN).state == State::Primary;
+    assert!(
+        !promoted || one.signal || one.state != State::Down,
+        "{history}: the old primary would be a second one"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,6 +116,8 @@ async fn in_a_world_that_stays_the_commands_do_what_they_are_for() {
         assert_eq!(node2.server(1).state == State::Primary, failed, "{scene:?}");
         assert!(scene != Scene::Switchover || node2.server(1).state == State::Standby);
         assert!(!failed || !node2.server(1).signal, "{scene:?}: it is a standby after its next start");
+        let written = matches!(scene, Scene::Promotion | Scene::Behind);
+        assert_eq!(node2.server(1).signal_is_of.is_some(), written, "{scene:?}");
     }
 }
 
@@ -235,6 +251,7 @@ async fn abandon_starts_and_promotes_nothing_and_so_does_abandon_that_was_killed
                     node2.abandons().await;
                 }
                 assert_eq!(started(&node2), before, "{history}");
+                assert_signal(&node2, &history);
                 assert!(node2.open().is_none(), "{history}");
                 assert!(node2.own.borrow().is_empty(), "{history}: {:?} is left", node2.own.borrow());
                 assert_sound(&node2, &history);

@@ -14,10 +14,13 @@ use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
 use crate::operation::course::{Course, Left, course};
 use crate::operation::outcome::Ended;
+use crate::plan::far_end::{Reached, Standing};
+use crate::plan::keep_down::AsStandby;
+use crate::plan::parts::hosts::HostSays;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{self, PromoteFacts, PromoteOptions};
 use crate::plan::switchover::{self, Bounds, Host, SwitchoverFacts, SwitchoverOptions};
-use crate::plan::{Check, Plan};
+use crate::plan::{Check, FarEnd, Plan};
 use crate::registry::schema::Present;
 use crate::system::command::Command;
 use crate::verb::Verb;
@@ -64,6 +67,11 @@ impl Node2 {
     /// Returns the plan of the operation that is unfinished.
     pub(crate) fn open(&self) -> Option<Plan> {
         self.plan.borrow().clone().filter(|_| self.ended().is_none())
+    }
+
+    /// Says whether the operation that was begun last has come past its point of no return.
+    pub(crate) fn past_no_return(&self) -> bool {
+        self.plan.borrow().as_ref().is_some_and(|plan| self.past(plan).past_no_return())
     }
 
     /// Types the command: it takes up what it has left, or begins.
@@ -143,6 +151,15 @@ impl Node2 {
     }
 
     fn promote_facts(&self) -> PromoteFacts {
+        let former = self.server(1);
+        let down = former.state == State::Down && self.recorded() == 1;
+        let lacking = (down && !former.signal).then(|| {
+            let reached = Reached::Local { program: "/pgbaton".into(), config_file: "/node1.toml".into() };
+            let host = FarEnd { node_id: 1, node_name: "node1".into(), reached };
+            let as_standby =
+                AsStandby { data_directory: "/data1".into(), file_mode: 0o600, clear: None, unclear: None };
+            (host, as_standby)
+        });
         PromoteFacts {
             cluster: self.cluster(),
             roles: roles(),
@@ -151,7 +168,11 @@ impl Node2 {
             others: Vec::new(),
             topology: None,
             former_end: None,
-            hosts: BTreeMap::new(),
+            hosts: match down {
+                true => BTreeMap::from([(1, HostSays::Seen(Standing::Down))]),
+                false => BTreeMap::new(),
+            },
+            to_keep_down: lacking.into_iter().collect(),
             repmgr_activity: repmgr_activity(),
             command: None,
             use_slots: true,

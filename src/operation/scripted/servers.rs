@@ -39,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) state: State,
     /// `standby.signal` is in its data directory.
     pub(crate) signal: bool,
+    /// What that file says, if a promotion has written it.
+    pub(crate) signal_is_of: Option<String>,
     pub(crate) timeline: u32,
     /// Where its WAL ends.
     pub(crate) wal: u64,
@@ -83,6 +85,7 @@ impl ScriptedWorld<Servers> {
         let server = |state, follows| Server {
             state,
             signal: state == State::Standby,
+            signal_is_of: None,
             timeline: 1,
             wal: 0x500,
             follows,
@@ -125,6 +128,11 @@ impl Servers {
 
     pub(crate) fn primaries(&self) -> Vec<i32> {
         (1..=3).filter(|id| self.is(*id, State::Primary)).collect()
+    }
+
+    /// The primary by the metadata.
+    pub(crate) fn recorded(&self) -> i32 {
+        self.recorded.get()
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
@@ -223,7 +231,8 @@ impl Servers {
         let streams = |id: i32| {
             let standby = self.server(id);
             let streams = standby.state == State::Standby && !standby.cut_off;
-            (streams && self.is(standby.follows, State::Primary)).then_some(standby.follows)
+            (streams && standby.follows > 0 && self.is(standby.follows, State::Primary))
+                .then_some(standby.follows)
         };
         let sender = |id: i32| Sender {
             application_name: format!("node{id}"),
@@ -262,6 +271,16 @@ impl Servers {
         let answers = |id: &i32| matches!(self.server(*id).state, State::Primary | State::Standby);
         let mut others = look.others.iter().filter(|(id, _)| answers(id));
         others.find_map(|(id, on)| look.objection(*id, on, &glance(*id), ours))
+    }
+
+    /// Another node is a primary, or has a newer timeline.
+    pub(crate) fn is_behind(&self, id: i32) -> bool {
+        let own = self.server(id);
+        (1..=3).filter(|other| *other != id).any(|other| {
+            let server = self.server(other);
+            let answers = matches!(server.state, State::Primary | State::Standby);
+            answers && (server.state == State::Primary || server.timeline > own.timeline)
+        })
     }
 
     fn accepts(&self, on: &Endpoint) -> Result<State, Error> {
@@ -349,18 +368,18 @@ impl Model for Servers {
             },
             // Asked from its host: one that may not be a primary keeps the signal, or gets it.
             Op::RestartAsPrimary { data_directory, .. } => {
-                let (id, own) = (host_of(data_directory), self.server(host_of(data_directory)));
-                let further = (1..=3).filter(|other| *other != id).any(|other| {
-                    let server = self.server(other);
-                    let answers = matches!(server.state, State::Primary | State::Standby);
-                    answers && (server.state == State::Primary || server.timeline > own.timeline)
-                });
-                if further {
+                let id = host_of(data_directory);
+                if self.is_behind(id) {
                     self.with(id, |server| server.signal = true);
                     return Err(refused(Exit::SecondPrimary, "another node is ahead of it"));
                 }
                 Ok(())
             }
+            // What runs there by now may be a primary, and keeps no signal.
+            Op::KeepDown(keep) => match self.server(keep.host.node_id).state {
+                State::Down | State::Standby => Ok(()),
+                _ => Err(refused(Exit::SecondPrimary, "it runs")),
+            },
             Op::Announce { on, .. } => self.accepts(on).and_then(|state| match state {
                 State::Primary => Ok(()),
                 _ => Err(refused(step.exit, "it is read-only")),
@@ -382,6 +401,21 @@ impl Model for Servers {
                 self.with(id, |server| server.signal = false);
                 if !self.is(id, State::Primary) {
                     self.start(id);
+                }
+            }
+            Op::KeepDown(keep) => {
+                self.with(keep.host.node_id, |server| {
+                    if !server.signal {
+                        server.signal = true;
+                        server.signal_is_of = Some(keep.mark.clone());
+                    }
+                });
+            }
+            Op::LetStart(keep) => {
+                let id = keep.host.node_id;
+                let is_own = self.server(id).signal_is_of.as_ref() == Some(&keep.mark);
+                if is_own && !self.is(id, State::Standby) && !self.is_behind(id) {
+                    self.with(id, |server| (server.signal, server.signal_is_of) = (false, None));
                 }
             }
             Op::Signal { data_directory, request: Request::FastShutdown } => {

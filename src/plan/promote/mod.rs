@@ -19,11 +19,12 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
 use crate::facts::topology::Topology;
 use crate::pg::lsn::Lsn;
+use crate::plan::keep_down::AsStandby;
 use crate::plan::parts::announce::{self, Other};
 use crate::plan::parts::hosts::HostSays;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::register::endpoint;
-use crate::plan::{Check, Plan};
+use crate::plan::{Check, FarEnd, Plan};
 use crate::registry::NodeType;
 use crate::registry::schema::Present;
 use crate::system::command::Command;
@@ -52,6 +53,8 @@ pub struct PromoteFacts {
     pub former_end: Option<Lsn>,
     /// What pgbaton on the hosts of the others reports, if it was queried.
     pub hosts: BTreeMap<i32, HostSays>,
+    /// The servers of former primaries that would start as a primary: they are kept from that before anything else is done.
+    pub to_keep_down: Vec<(FarEnd, AsStandby)>,
     /// What repmgr does meanwhile.
     pub repmgr_activity: RepmgrActivity,
     /// The command for a promotion, where the configuration has one or our role must not call `pg_promote()`.

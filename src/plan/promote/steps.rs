@@ -7,6 +7,7 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
+use crate::plan::keep_down::{AsStandby, KeepDown};
 use crate::plan::parts::events;
 use crate::plan::parts::following::{
     QUERY_S, STREAMS_S, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of, slot_to_make,
@@ -16,7 +17,9 @@ use crate::plan::parts::hosts::only_speaks;
 use crate::plan::parts::new_primary::{checkpoint, new_primary, on_new_timeline, scope, update_witnesses};
 use crate::plan::parts::standby::{Past, replays_late};
 use crate::plan::register::endpoint;
-use crate::plan::{Back, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verify};
+use crate::plan::{
+    Back, FarEnd, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verify,
+};
 use crate::registry::schema::Present;
 
 /// A promotion that nothing stands against.
@@ -38,6 +41,7 @@ impl Work<'_> {
         let (cluster, activity) = (&self.facts.cluster, &self.facts.repmgr_activity);
         plan.notifications.push(events::promotion(&self.candidate.row, true));
         plan.notifications.extend(events::followers(cluster, &self.candidate.row, self.former));
+        self.keep_down(plan);
         activity.pause(plan, cluster, Exit::Promotion);
         self.create_slots(plan, kept_slot);
         activity.recheck(plan, cluster, None, Exit::Promotion);
@@ -80,6 +84,32 @@ impl Work<'_> {
     /// Returns the other nodes that may be a primary.
     fn other_data_nodes(&self) -> impl Iterator<Item = &NodeFacts> {
         self.facts.cluster.nodes.iter().filter(move |node| is_other_data_node(node, self.facts.node_id))
+    }
+
+    /// Keeps the servers of former primaries from starting as a primary, from the beginning: whatever takes long later, none of them comes back
+    /// meanwhile.
+    fn keep_down(&self, plan: &mut Plan) {
+        let keep = |(host, as_standby): &(FarEnd, AsStandby)| KeepDown {
+            host: host.clone(),
+            as_standby: as_standby.clone(),
+            mark: format!(
+                "written by pgbaton for the promotion of node \"{}\", planned {}\n",
+                self.name(),
+                self.facts.now
+            ),
+        };
+        let kept: Vec<KeepDown> = self.facts.to_keep_down.iter().map(keep).collect();
+        if kept.is_empty() {
+            return;
+        }
+        plan.phases.push(Phase {
+            title: "keep the old primary down".into(),
+            order: Order::InOrder,
+            on_failure: OnFailure::Stop,
+            outage: false,
+            steps: kept.iter().map(|keep| keep.step(Exit::Promotion)).collect(),
+        });
+        plan.rollback.extend(kept.iter().map(|keep| keep.back(Exit::Promotion)));
     }
 
     /// Creates the slots that the siblings and the former primary need.

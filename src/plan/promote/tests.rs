@@ -6,8 +6,10 @@ use crate::assess::alive::alive;
 use crate::facts::cluster::Silence;
 use crate::facts::server::ServerFacts;
 use crate::facts::server::{Receiver, Sender};
+use crate::operation::course;
 use crate::pg::failure::Answered;
-use crate::plan::far_end::Standing;
+use crate::plan::FileOp;
+use crate::plan::far_end::{Reached, Standing};
 use crate::registry::NodeRow;
 
 fn silent(answered: Answered) -> Silence {
@@ -37,6 +39,7 @@ fn facts() -> PromoteFacts {
         topology: None,
         former_end: None,
         hosts: BTreeMap::new(),
+        to_keep_down: Vec::new(),
         repmgr_activity: RepmgrActivity::default(),
         command: None,
         use_slots: true,
@@ -340,4 +343,40 @@ fn a_cascaded_standby_stays_where_it_is() {
     });
     let promotion = plan(&facts, ASKED);
     assert!(promotion.plan.steps().all(|step| step.id != "follow_3"));
+}
+
+#[test]
+fn the_old_primary_is_kept_down_by_the_first_step_and_that_is_taken_back_by_what_is_left_of_the_plan() {
+    let mut facts = facts();
+    let ids = |plan: &Plan| plan.steps().map(|step| step.id.clone()).collect::<Vec<_>>();
+    let without = plan(&facts, ASKED).plan;
+    assert!(ids(&without).iter().all(|id| !id.starts_with("keep_down")));
+    let reached = Reached::Local { program: "/pgbaton".into(), config_file: "/node1.toml".into() };
+    let host = FarEnd { node_id: 1, node_name: "node1".into(), reached };
+    let as_standby = AsStandby {
+        data_directory: "/data".into(),
+        file_mode: 0o600,
+        clear: Some(FileOp::RemoveFile { path: "/set".into() }),
+        unclear: Some(FileOp::RemoveFile { path: "/unset".into() }),
+    };
+    facts.to_keep_down = vec![(host, as_standby)];
+    let with = plan(&facts, ASKED).plan;
+    assert_eq!(with.defect(), None);
+    assert_eq!(ids(&with)[0], "keep_down_1");
+    assert_eq!(ids(&with)[1..], ids(&without));
+    let step = with.steps().next().unwrap();
+    assert_eq!((step.at, step.interruptible), (Some(1), false));
+    assert_eq!(step.op.to_string(), "rm /set; write /data/standby.signal");
+    let back = &with.rollback[0];
+    assert_eq!((back.if_started.as_slice(), back.step.at), (&["keep_down_1".to_string()][..], Some(1)));
+    assert_eq!(
+        back.step.op.to_string(),
+        "rm /data/standby.signal, if this operation has written it; rm /unset"
+    );
+    // Abandon takes it back as well; after the point of no return nothing does.
+    let undone = |past| course::undo(&with, past).rollback.iter().any(|undone| undone == back);
+    assert!(undone(false) && !undone(true));
+    // Another promotion of the same node knows its own file.
+    facts.now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1);
+    assert_ne!(plan(&facts, ASKED).plan.steps().next().unwrap().op, step.op);
 }

@@ -149,7 +149,7 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::HostFirstAtPromote,
         says: "before standby promote the host of the old primary is secured, where ssh leads to it",
-        kept_by: "operation/old_primary_host.rs: Hosts::look, Hosts::secure",
+        kept_by: "operation/old_primary_host.rs: Hosts::look, Hosts::hold; plan/promote/steps.rs: keep_down",
         needed_in: OVERRIDDEN,
     },
     Entry {
@@ -173,7 +173,7 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::SignalThenLook,
         says: "then standby.signal is written, and only then it is looked whether the server runs",
-        kept_by: "commands/far_end/secure.rs: Served::secure",
+        kept_by: "commands/far_end/secure.rs: Served::secure; operation/live/keep_down.rs: keep_down",
         needed_in: Config { sql_fails: true, ..RESUMED },
     },
     Entry {
