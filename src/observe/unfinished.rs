@@ -5,8 +5,9 @@ use std::path::Path;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::journal::unfinished::{blocking, close};
-use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage};
+use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage, Status};
 use crate::observe::operation_view::worker;
+use crate::plan::Plan;
 use crate::plan::parts::events;
 use crate::system::clock;
 
@@ -63,6 +64,24 @@ pub fn own_unfinished(context: &Context, same: impl Fn(&Header) -> bool) -> Resu
     Ok(left.into_iter().find(mine))
 }
 
+/// Returns the plan of this command's own operation that an earlier run left unfinished, also where this run takes its place and has closed it.
+/// What that run had agreed to make needs no new consent.
+pub fn own_interrupted(context: &Context) -> Option<Plan> {
+    let entries = journal::list(&context.state_directory().ok()?).ok()?;
+    let mine = |entry: &Entry| {
+        !matches!(entry.status(), Status::Finished { .. }) || context.supersedes(&entry.operation_id)
+    };
+    let loaded = entries.into_iter().rev().filter(mine).filter_map(|entry| entry.journal.ok());
+    let mut own = loaded.filter(|loaded| loaded.header.verb() == Some(context.verb));
+    own.next().map(|loaded| loaded.header.plan)
+}
+
+/// Says whether the journal of an operation has not ended.
+pub fn is_open(context: &Context, operation_id: &str) -> bool {
+    let entries = context.state_directory().ok().and_then(|directory| journal::unfinished(&directory).ok());
+    entries.is_some_and(|entries| entries.iter().any(|entry| entry.operation_id == operation_id))
+}
+
 /// Returns the id of the operation that waits on this node, if one does and the journals can be read.
 pub fn unfinished_id(context: &Context) -> Option<String> {
     let directory = context.state_directory().ok()?;
@@ -76,7 +95,7 @@ pub fn own_seen(context: &Context) -> Option<Own> {
 }
 
 /// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been announced.
-pub fn note_told(context: &Context) {
+pub fn mark_event_sent(context: &Context) {
     let note = || {
         let entries = journal::unfinished(&context.state_directory().ok()?).ok()?;
         let (mut journal, _) = Journal::resume(&blocking(&entries)?.path).ok()?;

@@ -22,3 +22,4 @@ pub mod run;
 pub mod scripted;
 pub mod start_permission;
 pub mod wait;
+pub mod with_events;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Exit, Result as CommandResult};
 use crate::journal::{Flush, Record, Stage};
+use crate::operation::announce::End;
 use crate::operation::run::Signal;
 use crate::output::{Data, Report};
 use crate::plan::probe::Probe;
@@ -145,6 +146,8 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// All steps of the phases, then those of the other lists that were run.
     pub steps: Vec<StepReport>,
+    /// The last record of the journal, where it is written only after the events are sent: see [`crate::operation::run::run_before_events`].
+    pub end: Option<Record>,
 }
 
 impl Outcome {
@@ -184,9 +187,10 @@ impl Done {
         self.report = report.map_err(complete);
     }
 
-    /// Returns the text that is reported for a failure.
-    pub fn error_text(&self) -> Option<String> {
-        self.report.as_ref().err().map(ToString::to_string)
+    /// Returns how it has ended, for its events.
+    pub fn end(&self) -> End {
+        let error = self.report.as_ref().err().map(ToString::to_string);
+        End::of(error, self.outcome.as_ref().map(|outcome| outcome.ended))
     }
 
     /// Returns how many seconds a step took that this run has done; None if it has not.
@@ -288,6 +292,7 @@ mod tests {
             failures: Vec::new(),
             warnings: Vec::new(),
             steps: Vec::new(),
+            end: None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::pg::quote::quote_literal;
 use crate::pg::statement::Statement;
 use crate::plan::file_op::FileOp;
 use crate::plan::look::Look;
-use crate::plan::parts::events::Notification;
+use crate::plan::parts::events::PlannedEvent;
 use crate::plan::probe::Probe;
 use crate::registry::operation::Scope;
 use crate::system::command::Command;
@@ -119,7 +119,7 @@ pub enum Op {
         on: Endpoint,
         /// The event.
         #[serde(rename = "tell")]
-        event: Notification,
+        event: PlannedEvent,
     },
     /// Wait until a question is answered with yes.
     Wait(Probe),

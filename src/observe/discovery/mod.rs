@@ -15,7 +15,7 @@ use crate::assess::cluster::Copies;
 use crate::context::{Context, state_directory};
 use crate::error::{Error, Exit, Result};
 use crate::facts::check_name::Name;
-use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::topology::Topology;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
@@ -25,6 +25,7 @@ use crate::registry::operation::OpenOperation;
 use crate::registry::schema::Present;
 use crate::registry::{NodeRow, NodeType, node};
 use crate::site::{Site, not_connected};
+use crate::system::clock;
 
 /// The cluster as it was found.
 #[derive(Debug)]
@@ -181,6 +182,17 @@ pub(crate) fn key(conninfo: &str) -> String {
         parsed.iter().map(|(keyword, value)| format!("{keyword}={}", quote_value(value))).collect();
     words.sort();
     words.join(" ")
+}
+
+/// Saves the topology as the metadata on a node, the primary, have it now, if it responds.
+pub async fn remember_from(context: &Context, row: &NodeRow) {
+    let Ok((session, _)) = ask_node(&row.conninfo, &context.environment, context.node_deadline()).await
+    else {
+        return;
+    };
+    if let Ok(facts) = from_session(context, &session, &row.node_name).await {
+        remember(context, &facts, clock::now());
+    }
 }
 
 /// Saves the topology, for the day on which no node responds. A failure is reported and harms nothing else.

@@ -23,7 +23,7 @@ use crate::facts::start_log;
 use crate::far_end::remote::Remote;
 use crate::journal::{Flush, Header, Journal, Record};
 use crate::observe::under_locks::Held;
-use crate::operation::event_hook::{Happening, notify};
+use crate::operation::event_hook::{Event, notify};
 use crate::operation::outcome::{Narration, World, explanation};
 use crate::operation::run::Signal;
 use crate::pg::client::Session;
@@ -204,7 +204,7 @@ impl World for Live<'_> {
             }
             Op::Notify { on, event } => {
                 let session = self.session(on).await.ok();
-                notify(self.context, session.as_ref(), &Happening::of(event, Ok(()))).await;
+                notify(self.context, session.as_ref(), &Event::of(event, Ok(()))).await;
             }
             Op::Signal { data_directory, request } => {
                 if matches!(request, Request::FastShutdown | Request::ImmediateShutdown) {
