@@ -230,7 +230,7 @@ mod tests {
         let done = "node \"node2\" (ID 2) registered as standby";
         let record = format!("standby_register true {done}");
         let ended = |error: Option<&str>, ended| End::of(error.map(Into::into), Some(ended));
-        assert_eq!(said(&ended(None, Ended::Done), &events(false)), [record.clone()]);
+        assert_eq!(said(&ended(None, Ended::Done), &events(false)), std::slice::from_ref(&record));
         let both = [record.clone(), format!("standby_register_sync true {done}")];
         assert_eq!(said(&ended(None, Ended::Done), &events(true)), both);
         let late = ended(Some("timed out"), Ended::Incomplete);
@@ -262,7 +262,7 @@ mod tests {
         let past = |records: &[Record]| Past::of(&plan, records);
         assert_eq!(unsent(&events, &past(&[])).len(), 2);
         let first = sent(&events[0]);
-        assert_eq!(unsent(&events, &past(&[first.clone()])), [&events[1]]);
+        assert_eq!(unsent(&events, &past(std::slice::from_ref(&first))), [&events[1]]);
         assert!(unsent(&events, &past(&[first, sent(&events[1])])).is_empty());
     }
 }

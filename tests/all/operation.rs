@@ -274,27 +274,27 @@ fn a_filter_selects_and_a_hook_that_fails_or_hangs_is_only_a_warning() {
 #[test]
 fn the_event_of_a_killed_register_is_recorded_once() {
     #[derive(Debug, Clone, Copy)]
-    enum Killed {
-        AfterTheEffect,
-        AfterTheMark,
-        AfterTheEvent,
+    enum After {
+        Effect,
+        Mark,
+        Event,
     }
-    use Killed::{AfterTheEffect, AfterTheEvent, AfterTheMark};
+    use After::{Effect, Event, Mark};
     let Some(pg) = postgres(15) else { return };
     let cluster = TestCluster::new(&pg);
     let node1 = registered(&cluster, "node1", 1);
     let log = cluster.dir().join("events");
     let words = ["primary", "register"];
-    let cases: [(Killed, &[&str]); 9] = [
-        (AfterTheEffect, &["operation", "resume"]),
-        (AfterTheEffect, &words),
-        (AfterTheMark, &["operation", "resume"]),
-        (AfterTheMark, &["operation", "abandon"]),
-        (AfterTheMark, &words),
-        (AfterTheMark, &["node", "reload"]),
-        (AfterTheEvent, &["operation", "resume"]),
-        (AfterTheEvent, &words),
-        (AfterTheEvent, &["node", "reload"]),
+    let cases: [(After, &[&str]); 9] = [
+        (Effect, &["operation", "resume"]),
+        (Effect, &words),
+        (Mark, &["operation", "resume"]),
+        (Mark, &["operation", "abandon"]),
+        (Mark, &words),
+        (Mark, &["node", "reload"]),
+        (Event, &["operation", "resume"]),
+        (Event, &words),
+        (Event, &["node", "reload"]),
     ];
     for (priority, (killed, then)) in (20..).zip(cases) {
         let hook = format!(
@@ -306,9 +306,9 @@ fn the_event_of_a_killed_register_is_recorded_once() {
         let _ = std::fs::remove_file(&log);
         let mut running = Stepped::start(node1.pgbaton(words));
         let (text, side) = match killed {
-            AfterTheEffect => ("\"mark\":\"done\"", Side::Before),
-            AfterTheMark => ("\"mark\":\"done\"", Side::After),
-            AfterTheEvent => ("\"step\":\"tell primary_register 1\"", Side::After),
+            Effect => ("\"mark\":\"done\"", Side::Before),
+            Mark => ("\"mark\":\"done\"", Side::After),
+            Event => ("\"step\":\"tell primary_register 1\"", Side::After),
         };
         assert!(running.run_to(text, side), "{killed:?}");
         running.kill().wait(SOON);
@@ -317,7 +317,7 @@ fn the_event_of_a_killed_register_is_recorded_once() {
         if then[0] == "operation" {
             node1.pgbaton(then.iter().copied().chain(["--dry-run"])).run().code(0);
         }
-        let sent = matches!(killed, AfterTheEvent);
+        let sent = matches!(killed, Event);
         assert_eq!(log.exists(), sent, "{killed:?}");
         node1.pgbaton(then.iter().copied()).run().code(0);
         let history = format!("{killed:?} {then:?}");

@@ -228,3 +228,23 @@ pub fn followers(cluster: &ClusterFacts, primary: &NodeRow, former: Option<i32>)
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_event_of_a_removed_primary_belongs_to_the_node_that_removes_it() {
+        let on = Endpoint { name: "node \"node1\"".into(), conninfo: String::new(), secret: None };
+        let said = |kind: NodeType, by: (i32, &str)| {
+            let event = unregistered(&NodeRow::example(2, kind.clone()), &kind, by, &on);
+            format!("{} {} {}", event.event, event.node_id, event.details)
+        };
+        let own = "node \"node2\" (ID: 2) unregistered";
+        let from = format!("{own} from node \"node1\" (ID: 1)");
+        assert_eq!(said(NodeType::Standby, (2, "node2")), format!("standby_unregister 2 {own}"));
+        assert_eq!(said(NodeType::Standby, (1, "node1")), format!("standby_unregister 2 {from}"));
+        assert_eq!(said(NodeType::Witness, (1, "node1")), format!("witness_unregister 2 {from}"));
+        assert_eq!(said(NodeType::Primary, (1, "node1")), format!("primary_unregister 1 {from}"));
+    }
+}
