@@ -2,14 +2,14 @@
 
 use crate::context::Context;
 use crate::error::Result;
-use crate::facts::cluster::{NodeFacts, ask_node};
+use crate::facts::cluster::NodeFacts;
 use crate::observe::own_node::{secrets_of, target};
 use crate::observe::under_locks::hold;
 use crate::observe::{discovery, open_operations};
-use crate::operation::carry_out::{How, carry_out};
-use crate::operation::event_hook::{Happening, notify};
+use crate::operation::carry_out::How;
+use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
-use crate::plan::register::{Options, endpoint, unregister};
+use crate::plan::register::{Options, unregister};
 use crate::registry::NodeType;
 use crate::ui::Level;
 
@@ -34,45 +34,13 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     let present = open_operations::metadata(&held, primary.row.node_id).await;
     let records = present.is_some_and(|present| present.own && present.own_or_made().is_some());
     let options = Options { force: context.options.force, records, ..Options::default() };
-    let plan = unregister(&facts, target, wanted, primary, &endpoint(primary), options);
-    let done = carry_out(context, &plan, How::new(context, secrets_of(&facts)).holding(&held)).await;
+    let by = context.config().ok().map(|config| (config.node_id, config.node_name.as_str()));
+    let plan = unregister(&facts, target, wanted, primary, by, options);
+    let how = How::new(context, secrets_of(&facts)).holding(&held);
+    let done = carry_out_with_events(context, &plan, how).await.announced(context).await;
     let row = &target.row;
     if done.acted {
-        let name = match wanted {
-            NodeType::Primary => "primary_unregister",
-            NodeType::Witness => "witness_unregister",
-            _ => "standby_unregister",
-        };
-        let details = match &done.report {
-            Ok(_) => {
-                let from = match context.config() {
-                    Ok(config) if config.node_id != row.node_id => {
-                        format!(" from node \"{}\" (ID: {})", config.node_name, config.node_id)
-                    }
-                    _ => String::new(),
-                };
-                format!("node \"{}\" (ID: {}) unregistered{from}", row.node_name, row.node_id)
-            }
-            Err(error) => error.to_string(),
-        };
-        // As in repmgr: the event of a standby is its own, that of a primary belongs to the node that removed it.
-        let node_id = Some(row.node_id).filter(|_| wanted != &NodeType::Primary);
-        let event = Happening {
-            node_id,
-            event: name,
-            successful: done.report.is_ok(),
-            details,
-            ..Happening::default()
-        };
-        let session =
-            ask_node(&primary.row.conninfo, &context.environment, context.node_deadline()).await.ok();
-        let session = session.as_ref().map(|(session, _)| session);
-        notify(context, session, &event).await;
-        if let Some(session) = session
-            && let Ok(facts) = discovery::from_session(context, session, "the primary").await
-        {
-            discovery::remember(context, &facts, crate::system::clock::now());
-        }
+        discovery::remember_from(context, &primary.row).await;
     }
     let report = done.report?;
     if done.acted {

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::error::{Error, Exit, Result};
-use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage, blocking, close};
+use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage, Status, blocking, close};
+use crate::plan::Plan;
 use crate::plan::parts::events;
 use crate::site::Site;
 use crate::system::clock;
@@ -62,6 +63,24 @@ pub fn own_unfinished(site: &Site, same: impl Fn(&Header) -> bool) -> Result<Opt
     Ok(left.into_iter().find(mine))
 }
 
+/// Returns the plan of this command's own operation that an earlier run left unfinished, also where this run takes its place and has closed it.
+/// What that run had agreed to make needs no new consent.
+pub fn own_interrupted(site: &Site) -> Option<Plan> {
+    let entries = journal::list(&site.state_directory().ok()?).ok()?;
+    let mine = |entry: &Entry| {
+        !matches!(entry.status(), Status::Finished { .. }) || site.supersedes(&entry.operation_id)
+    };
+    let loaded = entries.into_iter().rev().filter(mine).filter_map(|entry| entry.journal.ok());
+    let mut own = loaded.filter(|loaded| loaded.header.verb() == Some(site.verb));
+    own.next().map(|loaded| loaded.header.plan)
+}
+
+/// Says whether the journal of an operation has not ended.
+pub fn is_open(site: &Site, operation_id: &str) -> bool {
+    let entries = site.state_directory().ok().and_then(|directory| journal::unfinished(&directory).ok());
+    entries.is_some_and(|entries| entries.iter().any(|entry| entry.operation_id == operation_id))
+}
+
 /// Returns the id of the operation that waits on this node, if one does and the journals can be read.
 pub fn unfinished_id(site: &Site) -> Option<String> {
     let directory = site.state_directory().ok()?;
@@ -75,7 +94,7 @@ pub fn own_seen(site: &Site) -> Option<Own> {
 }
 
 /// Notes in the journal of the operation that waits on this node, if one does, that its promotion has been announced.
-pub fn note_told(site: &Site) {
+pub fn mark_event_sent(site: &Site) {
     let note = || {
         let entries = journal::unfinished(&site.state_directory().ok()?).ok()?;
         let (mut journal, _) = Journal::resume(&blocking(&entries)?.path).ok()?;

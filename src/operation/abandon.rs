@@ -12,7 +12,7 @@ use crate::facts::directory::running_postmaster;
 use crate::far_end::remote::{OPEN, Remote, secured};
 use crate::journal::{Entry, Past, Stage};
 use crate::observe::under_locks::Held;
-use crate::operation::announce::send_all;
+use crate::operation::announce::{End, send_all, send_unsent, unsent};
 use crate::operation::carry_out::record_end;
 use crate::operation::conclusion::conclude;
 use crate::operation::course::undo;
@@ -72,8 +72,12 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     let sent = past.done(Stage::Forward, events::STEP);
     let done = plan.steps().all(|step| past.done(Stage::Forward, &step.id));
     let error = (!done).then(|| format!("{} was abandoned", plan.title));
-    if outcome.changed || !done {
-        send_all(context, &plan.notifications, error, sent).await;
+    let end = End { error, steps_done: done, unverified: !plan.verify.is_empty() };
+    if header.changes_roles() && (outcome.changed || !done) {
+        send_all(context, &plan.notifications, end, sent).await;
+    } else if outcome.changed {
+        // Its journal has ended, and says which were sent.
+        send_unsent(context, &unsent(&plan.notifications, &past), &end, async |_| {}).await;
     }
     // What it undoes leaves nothing of the operation, and is a change of this command's own all the same.
     let changed = outcome.changed || outcome.steps.iter().any(|step| step.status == StepStatus::Done);

@@ -14,6 +14,7 @@ use crate::operation::conclusion::conclude;
 use crate::operation::examine::{examine, warnings};
 use crate::operation::live::{FarEnds, Live};
 use crate::operation::outcome::{Done, Outcome};
+use crate::operation::with_events::finish_left;
 use crate::operation::{record, run};
 use crate::output::{Data, Report};
 use crate::pg::statement::Statement;
@@ -22,6 +23,7 @@ use crate::registry;
 use crate::secret::Secrets;
 use crate::site::state_directory::{lock, would_lock};
 use crate::system::clock;
+use crate::system::lock::LocalLock;
 use crate::ui::Level;
 use crate::verb::{Locks, Verb};
 
@@ -72,19 +74,40 @@ impl<'a> How<'a> {
     }
 }
 
+/// An operation whose steps were run, and whose journal has not ended: its events are still to be sent, under the same lock.
+#[derive(Debug)]
+pub struct Open<'a> {
+    /// The world in which it was run.
+    pub world: Live<'a>,
+    _lock: Option<LocalLock>,
+}
+
 /// Shows what the checks found, then shows or runs the plan. What is returned says why it failed, if it did: by a check, a lock or a step;
 /// with the state that things were left in.
 pub async fn carry_out(context: &Context, plan: &Plan, how: How<'_>) -> Done {
+    let (mut done, open) = carry_out_open(context, plan, how).await;
+    if let Some(open) = open {
+        let end = done.outcome.as_mut().and_then(|outcome| outcome.end.take());
+        run::end(&open.world, end.as_ref()).await;
+    }
+    done
+}
+
+/// The same without the end of the journal, where the operation is one whose end comes after its events: see `operation/with_events.rs`.
+pub async fn carry_out_open<'a>(context: &'a Context, plan: &Plan, how: How<'_>) -> (Done, Option<Open<'a>>) {
     let verb = how.verb;
     let acts = !context.options.dry_run;
-    act(context, plan, how).await.unwrap_or_else(|error| {
-        let reported = acts && verb.reports(error.exit);
-        Done::not_begun(error, reported)
-    })
+    match act(context, plan, how).await {
+        Ok((done, open)) => (done, open),
+        Err(error) => {
+            let reported = acts && verb.reports(error.exit);
+            (Done::not_begun(error, reported), None)
+        }
+    }
 }
 
 /// Carries the plan out, or, without one, returns why it was not begun.
-async fn act(context: &Context, plan: &Plan, how: How<'_>) -> Result<Done> {
+async fn act<'a>(context: &'a Context, plan: &Plan, how: How<'_>) -> Result<(Done, Option<Open<'a>>)> {
     let (verb, held) = (how.verb, how.held);
     if verb.traits().locks == Locks::Cluster && held.is_none() {
         return Err(Error::new(Exit::Internal, format!("\"{verb}\" has not taken the locks of the cluster")));
@@ -97,28 +120,33 @@ async fn act(context: &Context, plan: &Plan, how: How<'_>) -> Result<Done> {
         }
         context.ui.say(Level::Notice, "this is a dry run: nothing was changed");
         let report = Report { issues: warnings(plan), ..Report::new(Data::Plan(Box::new(plan.clone()))) };
-        return Ok(Done::nothing(report));
+        return Ok((Done::nothing(report), None));
     }
     if nothing_to_do {
+        if let Ok(directory) = context.state_directory() {
+            finish_left(context, &directory, Some((verb, plan)), held.is_none()).await;
+        }
         if let Some(held) = held {
             record::close_settled(context, held, &plan.settled).await;
         }
         let report =
             Report { issues: warnings(plan), ..Report::new(Data::Done(json!({ "operation_id": null }))) };
-        return Ok(Done::nothing(report));
+        return Ok((Done::nothing(report), None));
     }
     let directory = context.state_directory()?;
-    let _lock = match held {
+    let lock = match held {
         Some(_) => None,
         None => Some(lock(context).await?),
     };
+    finish_left(context, &directory, None, false).await;
     make_way(context, &directory)?;
     let (world, header) = begin(context, plan, how, &directory).await?;
     let outcome = run_recorded(context, plan, &world, &header).await;
     if let Err(error) = journal::prune(&directory, KEPT_JOURNALS) {
         context.debug(&format!("could not remove old journals: {error:#}"));
     }
-    Ok(ended(verb, plan, &header.operation_id, outcome))
+    let open = ends_after_events(plan, &header).then_some(Open { world, _lock: lock });
+    Ok((ended(verb, plan, &header.operation_id, outcome), open))
 }
 
 /// Looks, in a dry run, whether what the plan requires of this node's state is there: the lock, and no unfinished operation.
@@ -185,12 +213,30 @@ async fn run_recorded(context: &Context, plan: &Plan, world: &Live<'_>, header: 
         let scope = plan.origin.as_ref().map(|origin| &origin.scope);
         announce(context, world, plan, &[begun(scope)]).await;
     }
-    let outcome = run::run(plan, &Past::default(), world).await;
+    let outcome = run_up_to_its_end(plan, &Past::default(), world, header).await;
     world.release().await;
     if !outcome.resumable {
         record_end(context, world, plan, &header.operation_id, &outcome).await;
     }
     outcome
+}
+
+/// Says whether the events of an operation come before the end of its journal. Of one that changes roles they come after it.
+fn ends_after_events(plan: &Plan, header: &Header) -> bool {
+    header.is_harmless() && !plan.notifications.is_empty()
+}
+
+/// Runs a plan, up to its events where they come before the end of its journal.
+pub(super) async fn run_up_to_its_end(
+    plan: &Plan,
+    past: &Past,
+    world: &Live<'_>,
+    header: &Header,
+) -> Outcome {
+    match ends_after_events(plan, header) {
+        true => run::run_before_events(plan, past, world).await,
+        false => run::run(plan, past, world).await,
+    }
 }
 
 /// Sums up what became of a plan that was run.

@@ -11,7 +11,7 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::journal::Header;
 use crate::observe::own_operations;
 use crate::observe::under_locks::{self, Held};
-use crate::operation::announce::Ending;
+use crate::operation::announce::Announcement;
 use crate::operation::carry_out::{How, carry_out};
 use crate::operation::outcome::Done;
 use crate::operation::resume::{TakenUp, resume};
@@ -77,15 +77,15 @@ impl Changed<'_> {
     /// Sends the notifications of the plan, and saves the topology, if anything was done.
     pub async fn announced(self, context: &Context, after: After<'_>) -> Done {
         if self.done.acted {
-            let ending = Ending {
+            let announcement = Announcement {
                 notifications: &self.plan.notifications,
-                error: self.done.error_text(),
+                end: self.done.end(),
                 sent: self.done.step_s(events::STEP).is_some(),
                 taking_writes: after.primary_id.as_slice(),
                 primary: after.primary,
                 seen_by: after.seen_by,
             };
-            ending.send(context).await;
+            announcement.send(context).await;
         }
         self.done
     }

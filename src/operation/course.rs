@@ -7,7 +7,7 @@
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
-use crate::journal::Past;
+use crate::journal::{Past, Stage};
 use crate::plan::{Back, FileOp, OnResume, Op, Origin, Plan, Probe, Step};
 use crate::registry::NodeType;
 use crate::verb::Verb;
@@ -91,6 +91,16 @@ pub fn course(left: &Left<'_>) -> Course {
         _ if left.past.going_back().is_some() => Course::GoBack,
         _ => Course::Promote,
     }
+}
+
+/// Decides what becomes of an operation that changes no roles. With its last step, or past its point of no return, it has what it was to do,
+/// and the rest is finished; before that nothing is replayed.
+pub fn course_without_roles(plan: &Plan, past: &Past) -> Course {
+    let is_there = match plan.no_return() {
+        Some(step) => past.done(Stage::Forward, &step.id),
+        None => !plan.is_empty() && plan.steps().all(|step| past.done(Stage::Forward, &step.id)),
+    };
+    if is_there && past.going_back().is_none() { Course::Finish } else { Course::Anew }
 }
 
 /// An operation that makes no primary.
@@ -301,7 +311,7 @@ mod tests {
     use super::*;
     use crate::assess::cluster::examples;
     use crate::assess::cluster::examples::{healthy, server, silence};
-    use crate::journal::{Mark, Record, Stage};
+    use crate::journal::{Mark, Record};
     use crate::pg::endpoint::Endpoint;
     use crate::pg::failure::Answered;
     use crate::pg::history::TimelineId;

@@ -1,10 +1,9 @@
-//! Telling that something happened: a row in `repmgr.events`, and the user's hook.
+//! What an event does: a row in `repmgr.events`, and the user's hook.
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::pg::client::Session;
-use crate::pg::conninfo::Conninfo;
-use crate::plan::parts::events::Notification;
+use crate::plan::parts::events::{PlannedEvent, Upstream};
 use crate::registry::event;
 use crate::secret::Secrets;
 use crate::system::command::Command;
@@ -12,29 +11,29 @@ use crate::system::process;
 use crate::ui::Level;
 
 /// Something that happened, with what a hook may need.
-#[derive(Clone, Debug, Default)]
-pub struct Happening<'a> {
-    /// The node that it happened to; None for the local one.
-    pub node_id: Option<i32>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event<'a> {
+    /// The node that it happened to.
+    pub node_id: i32,
     /// repmgr's name of it.
     pub event: &'a str,
     /// Whether it went well.
     pub successful: bool,
     /// More about it.
     pub details: String,
-    /// The upstream or primary: id, name and conninfo, for `%p`, `%a` and `%c`.
-    pub upstream: Option<(i32, &'a str, &'a str)>,
+    /// The upstream or primary, for `%p`, `%a` and `%c`.
+    pub upstream: Option<&'a Upstream>,
 }
 
-impl<'a> Happening<'a> {
+impl<'a> Event<'a> {
     /// A notification of a plan, with success or the reason of the failure.
-    pub fn of(notification: &'a Notification, result: Result<(), &str>) -> Self {
+    pub fn of(notification: &'a PlannedEvent, result: Result<(), &str>) -> Self {
         Self {
-            node_id: Some(notification.node_id),
+            node_id: notification.node_id,
             event: &notification.event,
             successful: result.is_ok(),
             details: result.err().unwrap_or(&notification.details).to_string(),
-            upstream: notification.upstream.as_ref().map(|up| (up.node_id, &*up.node_name, &*up.conninfo)),
+            upstream: notification.upstream.as_ref(),
         }
     }
 }
@@ -45,11 +44,10 @@ const HOOK_S: u64 = 60;
 /// Records an event and runs the hook. Neither can fail the command: what happened has happened.
 ///
 /// `primary` is a session to the primary; without one there is no row, and the hook runs all the same, as in repmgr.
-pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Happening<'_>) {
+pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: &Event<'_>) {
     let Ok(config) = context.config() else { return };
-    let node_id = happening.node_id.unwrap_or(config.node_id);
     if let Some(session) = primary {
-        record(context, session, &Happening { node_id: Some(node_id), ..happening.clone() }).await;
+        record(context, session, event).await;
     }
     let template = match config.command("event_notification_command", &config.event_notification_command) {
         Ok(Some(template)) => template,
@@ -59,24 +57,22 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
         }
     };
     let wanted = &config.event_notifications;
-    if !wanted.is_empty() && !wanted.iter().any(|name| name == happening.event) {
+    if !wanted.is_empty() && !wanted.iter().any(|name| name == event.event) {
         return;
     }
-    let (id, name, conninfo) = match happening.upstream {
-        Some((id, name, conninfo)) => {
-            // A hook's environment is no place for a password: it may be logged, and its children inherit it.
-            let plain = Conninfo::parse(conninfo).map(|parsed| parsed.without_secrets().to_string());
-            (id.to_string(), name.to_string(), plain.unwrap_or_default())
+    let (id, name, conninfo) = match event.upstream {
+        Some(Upstream { node_id, node_name, conninfo }) => {
+            (node_id.to_string(), node_name.clone(), conninfo.clone())
         }
         None => Default::default(),
     };
     let values = [
-        ('n', "NODE_ID", node_id.to_string()),
-        ('e', "EVENT", happening.event.to_string()),
-        ('s', "SUCCESS", if happening.successful { "1" } else { "0" }.to_string()),
+        ('n', "NODE_ID", event.node_id.to_string()),
+        ('e', "EVENT", event.event.to_string()),
+        ('s', "SUCCESS", if event.successful { "1" } else { "0" }.to_string()),
         // As PostgreSQL writes it, which is what repmgr hands on.
         ('t', "TIMESTAMP", jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S%.6f%:::z").to_string()),
-        ('d', "DETAILS", happening.details.clone()),
+        ('d', "DETAILS", event.details.clone()),
         ('p', "UPSTREAM_ID", id),
         ('a', "UPSTREAM_NAME", name),
         ('c', "UPSTREAM_CONNINFO", conninfo),
@@ -99,20 +95,19 @@ pub async fn notify(context: &Context, primary: Option<&Session>, happening: &Ha
     };
     context.ui.message(
         Level::Warning,
-        &format!("the notification command for event \"{}\" failed", happening.event),
+        &format!("the notification command for event \"{}\" failed", event.event),
         Some(&crate::error::sentence(&problem)),
         None,
     );
 }
 
 /// Writes the row of an event.
-pub(crate) async fn record(context: &Context, session: &Session, happening: &Happening<'_>) {
-    let Some(node_id) = happening.node_id else { return };
-    let row = event::insert(node_id, happening.event, happening.successful, &happening.details);
+pub(super) async fn record(context: &Context, session: &Session, event: &Event<'_>) {
+    let row = event::insert(event.node_id, event.event, event.successful, &event.details);
     if let Err(error) = session.transaction(&[row]).await {
         context.ui.message(
             Level::Warning,
-            &format!("could not record event \"{}\"", happening.event),
+            &format!("could not record event \"{}\"", event.event),
             Some(&crate::error::sentence(&error.to_string())),
             None,
         );

@@ -25,3 +25,4 @@ pub mod scripted;
 pub mod start_permission;
 pub mod view;
 pub mod wait;
+pub mod with_events;

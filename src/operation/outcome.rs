@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Exit, Result as CommandResult, Text};
 use crate::journal::{Flush, Record, Stage};
+use crate::operation::announce::End;
 use crate::operation::last_state::LastState;
 use crate::operation::run::Signal;
 use crate::output::{Data, Report};
@@ -151,6 +152,8 @@ pub struct Outcome {
     pub outage_s: Option<f64>,
     /// What the nodes were after a change of roles that failed; None where nothing was begun, or all went well.
     pub last_state: Option<LastState>,
+    /// The last record of the journal, where it is written only after the events are sent: see [`crate::operation::run::run_before_events`].
+    pub end: Option<Record>,
 }
 
 impl Outcome {
@@ -190,9 +193,10 @@ impl Done {
         self.report = report.map_err(complete);
     }
 
-    /// Returns the text that is reported for a failure.
-    pub fn error_text(&self) -> Option<String> {
-        self.report.as_ref().err().map(ToString::to_string)
+    /// Returns how it has ended, for its events.
+    pub fn end(&self) -> End {
+        let error = self.report.as_ref().err().map(ToString::to_string);
+        End::of(error, self.outcome.as_ref().map(|outcome| outcome.ended))
     }
 
     /// Returns how many seconds a step took that this run has done; None if it has not.
@@ -298,6 +302,7 @@ mod tests {
             steps: Vec::new(),
             outage_s: None,
             last_state: None,
+            end: None,
         }
     }
 

@@ -6,16 +6,16 @@ use crate::context::Context;
 use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::far_end::remote::{OPEN, Remote, second_channel};
 use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record, Stage};
-use crate::observe::discovery;
 use crate::observe::own_node::secrets_of;
 use crate::observe::under_locks::{Held, hold};
-use crate::operation::announce::{self, send_all};
-use crate::operation::carry_out::record_end;
+use crate::observe::{discovery, own_operations};
+use crate::operation::announce::{self, End, send_all, send_unsent, unsent};
+use crate::operation::carry_out::{record_end, run_up_to_its_end};
 use crate::operation::conclusion::conclude;
-use crate::operation::course::{Course, Left, confirmed, course, undo};
+use crate::operation::course::{Course, Left, confirmed, course, course_without_roles, undo};
 use crate::operation::live::{FarEnds, Live};
 use crate::operation::old_primary_host::ways_back;
-use crate::operation::outcome::{Ended, Outcome};
+use crate::operation::outcome::{Ended, Outcome, World};
 use crate::operation::{promotion, run};
 use crate::output::{Data, Report};
 use crate::plan::far_end::{Reached, Standing};
@@ -83,7 +83,7 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
             node_id: header.node_id,
             cluster: &held.facts,
         }),
-        _ => Course::Anew,
+        _ => course_without_roles(&header.plan, &past),
     };
     context.debug(&format!("operation {id} is resumed: {course:?}"));
     match course {
@@ -238,9 +238,9 @@ async fn go_on(
         }
     };
     let (world, past) = world(context, loaded, past, held, far_ends).await?;
-    let outcome = run::run(plan, &past, &world).await;
+    let outcome = run_up_to_its_end(plan, &past, &world, &loaded.header).await;
     world.release().await;
-    finished(context, &world, &loaded.header, plan, outcome).await
+    finished(context, &world, &loaded.header, (plan, &past), outcome).await
 }
 
 /// Says and records what has become of an operation.
@@ -248,7 +248,7 @@ async fn finished(
     context: &Context,
     world: &Live<'_>,
     header: &Header,
-    plan: &Plan,
+    (plan, past): (&Plan, &Past),
     mut outcome: Outcome,
 ) -> Result<Report> {
     let id = header.operation_id.as_str();
@@ -263,9 +263,21 @@ async fn finished(
     if result.is_ok() {
         announce::say(context, &plan.notifications);
     }
+    let end = End::of(result.as_ref().err().map(ToString::to_string), Some(outcome.ended));
     if !resumable && acted {
-        send_all(context, &plan.notifications, result.as_ref().err().map(ToString::to_string), sent).await;
+        match header.changes_roles() {
+            true => send_all(context, &plan.notifications, end, sent).await,
+            false => {
+                send_unsent(context, &unsent(&plan.notifications, past), &end, async |record| {
+                    if let Err(error) = world.record(&record, Flush::Now).await {
+                        context.debug(&format!("could not note that an event was sent: {error:#}"));
+                    }
+                })
+                .await;
+            }
+        }
     }
+    run::end(world, outcome.end.take().as_ref()).await;
     result
 }
 
@@ -310,13 +322,17 @@ fn interrupted(loaded: &Loaded) -> String {
 async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String]) -> Result<TakenUp> {
     let (header, id) = (&loaded.header, &loaded.header.operation_id);
     // What would refuse it today refuses it with nothing changed.
-    rehearse(context, id, words).await.map_err(|error| {
+    let nothing_to_do = rehearse(context, id, words).await.map_err(|error| {
         error.hint(format!(
             "Operation {id}, which an earlier run left unfinished, stays open; \"pgbaton operation abandon {id}\" closes it."
         ))
     })?;
     if context.options.dry_run {
         context.supersede(id);
+        return Ok(TakenUp::Anew);
+    }
+    // What it was to do is there already: the new run sends its events, and closes it.
+    if nothing_to_do && !header.changes_roles() && !header.plan.notifications.is_empty() {
         return Ok(TakenUp::Anew);
     }
     context.ui.message(
@@ -412,17 +428,20 @@ async fn kept_down(context: &Context, plan: &mut Plan, past: &Past) -> Result<BT
     Ok(hosts)
 }
 
-/// Runs the command as a dry run, without a word.
-async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
+/// Runs the command as a dry run, without a word. Returns whether it found nothing to do.
+async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<bool> {
     let quiet = Ui::new(Level::Error, true, false);
     let (rehearsal, noun) = again(context, words, true, quiet)?;
     rehearsal.supersede(id);
     let run = (rehearsal.dispatch)(&rehearsal, &noun);
     match run.await {
-        Ok(_) => Ok(()),
+        Ok(report) => Ok(matches!(
+            report.data,
+            Data::Plan(plan) if plan.is_empty() && plan.verify.is_empty()
+        )),
         // Whether WAL may be discarded is asked of the user.
         Err(error) if error.exit == Exit::DataLoss && !context.options.dry_run && context.ui.can_ask() => {
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(error),
     }
@@ -434,7 +453,7 @@ async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<()> {
 /// Those of the command.
 pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result<Report> {
     let (anew, noun) = again(context, words, context.options.dry_run, context.ui.another())?;
-    if context.options.dry_run {
+    if context.options.dry_run || !own_operations::is_open(context, id) {
         anew.supersede(id);
     }
     let run = (anew.dispatch)(&anew, &noun);

@@ -53,6 +53,21 @@ pub async fn run<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
     run.with_last_state(outcome).await
 }
 
+/// The same, but leaves the journal's last record to the caller, in [`Outcome::end`]: a process that is killed before the events of the
+/// operation are sent leaves an operation that is unfinished, and the run that takes it up sends them.
+pub async fn run_before_events<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
+    let run = Run { leaves_end: true, ..Run::new(plan, past, world) };
+    run.listening(run.operation()).await
+}
+
+/// Writes the last record of the journal, if it is still to be written.
+pub async fn end<W: World>(world: &W, end: Option<&Record>) {
+    let Some(end) = end else { return };
+    if let Err(cause) = world.record(end, Flush::Now).await {
+        world.narrate(Narration::Warning(unrecorded_end(&cause)));
+    }
+}
+
 /// Carries out the rollback of a plan, whatever its journal says, and ends the journal with this note. The plan must be one that may be
 /// carried out at any time: see [`crate::operation::course::undo`].
 pub async fn undo<W: World>(plan: &Plan, past: &Past, world: &W, note: &str) -> Outcome {
@@ -95,6 +110,8 @@ struct Run<'a, W> {
     notes: RefCell<Notes>,
     /// What the journal says at its end, if it is not what became of the plan.
     ending: Option<String>,
+    /// The last record of the journal is the caller's.
+    leaves_end: bool,
 }
 
 /// What a run has seen so far.
@@ -126,6 +143,7 @@ impl<'a, W: World> Run<'a, W> {
             signals: Cell::default(),
             notes: RefCell::new(notes),
             ending: None,
+            leaves_end: false,
         }
     }
 
@@ -216,16 +234,15 @@ impl<'a, W: World> Run<'a, W> {
             self.attempt(Stage::Always, step, numbering, Flush::Later, false).await;
         }
         let changed = self.changed(ended);
-        if !resumable {
-            let note = self.ending.clone().unwrap_or_else(|| self.note(ended));
-            let end = Record::End { exit, note, changed, at: clock::now() };
-            if let Err(cause) = self.world.record(&end, Flush::Now).await {
-                self.warn(format!(
-                    "could not record the end of the operation, which will be listed as unfinished: {cause:#}"
-                ));
-            }
+        let note = self.ending.clone().unwrap_or_else(|| self.note(ended));
+        let end = (!resumable).then(|| Record::End { exit, note, changed, at: clock::now() });
+        if let Some(end) = end.as_ref().filter(|_| !self.leaves_end)
+            && let Err(cause) = self.world.record(end, Flush::Now).await
+        {
+            self.warn(unrecorded_end(&cause));
         }
-        self.outcome(ended, exit, changed, resumable)
+        let left = end.filter(|_| self.leaves_end);
+        Outcome { end: left, ..self.outcome(ended, exit, changed, resumable) }
     }
 
     /// Adds what the nodes are now, if a change of roles has begun and failed. Nothing waits for it but the end of the command, and a
@@ -283,6 +300,7 @@ impl<'a, W: World> Run<'a, W> {
             steps,
             outage_s: notes.outage_from.zip(notes.writable).map(|(from, to)| (to - from).as_secs_f64()),
             last_state: None,
+            end: None,
         }
     }
 
@@ -519,6 +537,10 @@ impl<'a, W: World> Run<'a, W> {
         }
         (Ended::BackFailed, self.plan.back_failed)
     }
+}
+
+fn unrecorded_end(cause: &anyhow::Error) -> String {
+    format!("could not record the end of the operation, which will be listed as unfinished: {cause:#}")
 }
 
 fn report(stage: Stage, step: &Step, status: StepStatus, begun: Option<Instant>) -> StepReport {

@@ -3,6 +3,7 @@
 use crate::error::Exit;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::quote::quote_ident;
+use crate::plan::parts::events::PlannedEvent;
 use crate::plan::register::simple;
 use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Step};
 use crate::registry::monitoring::{self, History, Selection};
@@ -26,6 +27,8 @@ pub struct CleanupFacts {
     pub selection: Selection,
     /// The description of the selected standby, if one is selected.
     pub of: Option<String>,
+    /// This node, where it has a configuration.
+    pub node_id: Option<i32>,
 }
 
 /// Plans `cluster cleanup`; `on` is the primary.
@@ -71,6 +74,9 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
         Exit::Query,
     );
     let mut plan = simple(title, checks, vec![delete], vec![]);
+    let details = format!("{records} monitoring records deleted");
+    plan.notifications
+        .extend(facts.node_id.map(|id| PlannedEvent::recorded("cluster_cleanup", id, details, Some(on))));
     if history.may_vacuum {
         plan.phases.push(Phase {
             title: "free the space".into(),
@@ -150,7 +156,13 @@ mod tests {
             database: "repmgr".into(),
             role: "re\"pmgr".into(),
         };
-        let mut facts = CleanupFacts { history, records: Some(7), selection: Selection::default(), of: None };
+        let mut facts = CleanupFacts {
+            history,
+            records: Some(7),
+            selection: Selection::default(),
+            of: None,
+            node_id: Some(1),
+        };
         change(&mut facts);
         let on = Endpoint { name: "node \"node1\"".into(), conninfo: String::new(), secret: None };
         cleanup(&facts, &on)
@@ -164,6 +176,9 @@ mod tests {
     fn all_records_or_some() {
         let vacuum = "VACUUM repmgr.monitoring_history";
         assert_eq!(statements(&planned(|_| {})), ["TRUNCATE repmgr.monitoring_history", vacuum]);
+        let events = planned(|_| {}).notifications;
+        assert_eq!((events.len(), events[0].event.as_str(), events[0].node_id), (1, "cluster_cleanup", 1));
+        assert_eq!(events[0].details, "7 monitoring records deleted");
         let some = statements(&planned(|facts| facts.selection = Selection { days: 3, node_id: Some(2) }));
         assert!(some[0].starts_with("DELETE FROM") && some[0].contains("days => '3'"), "{some:?}");
         assert!(some[0].contains("standby_node_id = '2'"), "{some:?}");

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;
 use crate::pg::endpoint::Endpoint;
-use crate::plan::parts::events::Notification;
+use crate::plan::parts::events::PlannedEvent;
 use crate::verb::{Locks, Unfinished};
 
 pub use crate::registry::operation::Scope;
@@ -89,7 +89,7 @@ pub struct Plan {
     pub far_ends: Vec<FarEnd>,
     /// The event notifications when it has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "tells")]
-    pub notifications: Vec<Notification>,
+    pub notifications: Vec<PlannedEvent>,
     /// Operations that are no longer open on the nodes that ran them; their rows are closed when this one has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<String>,

@@ -15,7 +15,7 @@ use crate::pg::statement::Statement;
 use crate::plan::file_op::FileOp;
 use crate::plan::keep_down::KeepDown;
 use crate::plan::look::Look;
-use crate::plan::parts::events::Notification;
+use crate::plan::parts::events::PlannedEvent;
 use crate::plan::probe::Probe;
 use crate::registry::operation::Scope;
 use crate::system::command::Command;
@@ -120,7 +120,7 @@ pub enum Op {
         on: Endpoint,
         /// The event.
         #[serde(rename = "tell")]
-        event: Notification,
+        event: PlannedEvent,
     },
     /// Keep the server of the old primary from starting as a primary, on its host: `standby.signal` is written where it is missing, and then it
     /// is looked whether the server is down, or a standby.

@@ -111,7 +111,9 @@ impl Site {
             Err(mut error) if error.data.get(FOREIGN).is_some() => {
                 static WARNED: Once = Once::new();
                 error.detail = error.detail.as_ref().map(|detail| detail.replace(NO_CHANGE, ""));
-                WARNED.call_once(|| self.messages.warning(&error.message, error.detail.as_deref(), error.hint.as_deref()));
+                WARNED.call_once(|| {
+                    self.messages.warning(&error.message, error.detail.as_deref(), error.hint.as_deref())
+                });
                 Ok(None)
             }
             Err(error) => Err(error),

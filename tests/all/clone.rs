@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{
     self, Fault, Fingerprint, Output, Pgbaton, Proxy, Running, SOON, Side, Stepped, StopMode, TestCluster,
-    TestServer, certificates, majors, postgres, run_tool, versions, wait_for,
+    TestServer, certificates, majors, metadata, postgres, run_tool, versions, wait_for,
 };
 
 /// Slow enough to be cut: a data directory of 40 MB takes most of a minute.
@@ -1162,6 +1162,37 @@ fn a_clone_killed_at_any_step_is_taken_over() {
             }
             reset(&node2, &node1);
         }
+    }
+}
+
+#[test]
+fn the_event_of_a_killed_clone_is_recorded_once() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = primary(&cluster, "node1");
+    let node2 = cluster.empty("node2");
+    let log = cluster.dir().join("events");
+    let hook = format!("event_notification_command = \"echo %n %e %s >> {}\"", log.display());
+    for (step, then) in [
+        ("put_in_place", "operation resume"),
+        ("remove_marker", "operation resume"),
+        ("remove_marker", "node start"),
+    ] {
+        node2.node_config(2, &hook);
+        metadata(&node1, "DELETE FROM repmgr.events WHERE event = 'standby_clone'");
+        kill_at_mark(&node2, clone_from(&node2, &node1), step, "done");
+        assert!(!log.exists());
+        node2.pgbaton(then.split(' ')).run().code(0);
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "2 standby_clone 1\n", "{step}, {then}");
+        let rows = "SELECT node_id, successful, details FROM repmgr.events WHERE event = 'standby_clone'";
+        assert_eq!(metadata(&node1, rows), "2|t|cloned from \"node1\"", "{step}, {then}");
+        assert!(!node2.data.join("pgbaton_clone").exists());
+        node2.pgbaton(["operation", "resume"]).run().code(1).says("no operation is unfinished");
+        std::fs::remove_file(&log).unwrap();
+        if then == "node start" {
+            node2.stop(StopMode::Fast);
+        }
+        reset(&node2, &node1);
     }
 }
 

@@ -270,6 +270,64 @@ fn a_filter_selects_and_a_hook_that_fails_or_hangs_is_only_a_warning() {
     }
 }
 
+/// Killed at any moment between its last effect and the end of its journal, a register has its event once, and its hook runs once.
+#[test]
+fn the_event_of_a_killed_register_is_recorded_once() {
+    #[derive(Debug, Clone, Copy)]
+    enum After {
+        Effect,
+        Mark,
+        Event,
+    }
+    use After::{Effect, Event, Mark};
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = registered(&cluster, "node1", 1);
+    let log = cluster.dir().join("events");
+    let words = ["primary", "register"];
+    let cases: [(After, &[&str]); 9] = [
+        (Effect, &["operation", "resume"]),
+        (Effect, &words),
+        (Mark, &["operation", "resume"]),
+        (Mark, &["operation", "abandon"]),
+        (Mark, &words),
+        (Mark, &["node", "reload"]),
+        (Event, &["operation", "resume"]),
+        (Event, &words),
+        (Event, &["node", "reload"]),
+    ];
+    for (priority, (killed, then)) in (20..).zip(cases) {
+        let hook = format!(
+            "priority = {priority}\nevent_notification_command = \"echo %n %e %s >> {}\"",
+            log.display()
+        );
+        node1.node_config(1, &hook);
+        metadata(&node1, "DELETE FROM repmgr.events");
+        let _ = std::fs::remove_file(&log);
+        let mut running = Stepped::start(node1.pgbaton(words));
+        let (text, side) = match killed {
+            Effect => ("\"mark\":\"done\"", Side::Before),
+            Mark => ("\"mark\":\"done\"", Side::After),
+            Event => ("\"step\":\"tell primary_register 1\"", Side::After),
+        };
+        assert!(running.run_to(text, side), "{killed:?}");
+        running.kill().wait(SOON);
+        assert_eq!(metadata(&node1, "SELECT priority FROM repmgr.nodes"), priority.to_string());
+        // A dry run sends nothing.
+        if then[0] == "operation" {
+            node1.pgbaton(then.iter().copied().chain(["--dry-run"])).run().code(0);
+        }
+        let sent = matches!(killed, Event);
+        assert_eq!(log.exists(), sent, "{killed:?}");
+        node1.pgbaton(then.iter().copied()).run().code(0);
+        let history = format!("{killed:?} {then:?}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "1 primary_register 1\n", "{history}");
+        let rows = metadata(&node1, "SELECT event, successful, details FROM repmgr.events");
+        assert_eq!(rows, "primary_register|t|node \"node1\" (ID 1) registered as primary", "{history}");
+        node1.pgbaton(["operation", "resume"]).run().code(1).says("no operation is unfinished");
+    }
+}
+
 /// What a coordinator leaves whose host is gone: its row, which every copy of the metadata has.
 fn left_open(nodes: &Nodes, node_id: i32, changes: &str, timeline: i32) -> String {
     let id = format!("20261129T100000Z-{node_id}{timeline}{}", changes.replace(',', ""));

@@ -453,7 +453,7 @@ fn witness() {
     stopped_at(&witness, &words, "\"step\":\"copy_nodes\"").kill().wait(SOON);
     unlocked(&[one, two, &witness]);
     transcript.types("the next one was killed", &witness, &["operation", "list"], 0);
-    transcript.types("resume: it has its record by now", &witness, &["operation", "resume"], 1);
+    transcript.types("resume: it has its record by now", &witness, &["operation", "resume"], 0);
     transcript.types("typed again", &witness, &[&words[..], &["--force"]].concat(), 0);
     transcript.types("again", &witness, &words, 1);
     transcript.types("unregister, dry run", &witness, &[&remove[..], &["--dry-run"]].concat(), 0);

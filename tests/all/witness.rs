@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::support::{
-    Fingerprint, Nodes, Output, Pg, StopMode, TestCluster, TestServer, configure, envelope, executed, majors,
-    metadata, planned, postgres, real_repmgr, registered, registered_standby, repmgr_conf, with_real_repmgr,
+    Fingerprint, Nodes, Output, Pg, SOON, Side, Stepped, StopMode, TestCluster, TestServer, configure,
+    envelope, executed, majors, metadata, planned, postgres, real_repmgr, registered, registered_standby,
+    repmgr_conf, with_real_repmgr,
 };
 
 const RECORD: &str = "SELECT n FROM repmgr.nodes n ORDER BY node_id";
@@ -24,6 +25,45 @@ fn failed_checks(output: &Output) -> Vec<String> {
     let stops = |check: &&Value| check["verdict"] == "fail" && check["waived"] == false;
     let name = |check: &Value| check["name"].as_str().unwrap().to_string();
     checks.as_array().unwrap_or_else(|| panic!("{output:?}")).iter().filter(stops).map(name).collect()
+}
+
+/// What an interrupted run has made is its own: to go on needs no --force, as long as nothing has changed.
+#[test]
+fn an_interrupted_register_goes_on_without_force() {
+    let Some(pg) = postgres(15) else { return };
+    let cluster = TestCluster::new(&pg);
+    let node1 = registered(&cluster, "node1", 1);
+    let witness = cluster.foreign("witness");
+    witness.node_config(9, "");
+    let port = node1.port.to_string();
+    let words = ["witness", "register", "-h", "127.0.0.1", "-p", &port];
+    let killed = |mark: &str, side: Side| {
+        metadata(&node1, "DELETE FROM repmgr.nodes WHERE node_id = 9");
+        metadata(&node1, "DELETE FROM repmgr.events");
+        let mut running = Stepped::start(witness.pgbaton(words));
+        assert!(running.run_to("\"step\":\"copy_nodes\"", Side::After));
+        assert!(running.run_to(mark, side));
+        running.kill().wait(SOON);
+    };
+    let rows = "SELECT event, successful FROM repmgr.events";
+    for (mark, side, then) in [
+        ("DELETE FROM repmgr.nodes", Side::Before, &["operation", "resume"][..]),
+        ("\"mark\":\"done\"", Side::Before, &["operation", "resume"]),
+        ("\"mark\":\"done\"", Side::Before, &words),
+        ("\"mark\":\"done\"", Side::After, &["operation", "resume"]),
+    ] {
+        killed(mark, side);
+        witness.pgbaton(then.iter().copied()).run().code(0);
+        assert_eq!(metadata(&node1, rows), "witness_register|t", "{mark} {side:?} {then:?}");
+        assert_eq!(metadata(&witness, RECORD), metadata(&node1, RECORD));
+        // It is over: a second run needs consent again.
+        witness.pgbaton(words).run().code(1).says("is registered already");
+        metadata(&witness, "DELETE FROM repmgr.nodes");
+    }
+    // The record is not the one that it wrote.
+    killed("DELETE FROM repmgr.nodes", Side::Before);
+    metadata(&node1, "UPDATE repmgr.nodes SET location = 'cellar' WHERE node_id = 9");
+    witness.pgbaton(["operation", "resume"]).run().code(1).says("is registered already");
 }
 
 /// Registers, shows, brings up to date and unregisters a witness, as a role without a superuser's rights.

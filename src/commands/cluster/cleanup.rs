@@ -8,8 +8,8 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::ask_node;
 use crate::observe::discovery;
 use crate::observe::own_node::{self, secrets_of};
-use crate::operation::carry_out::{How, carry_out};
-use crate::operation::event_hook::{Happening, notify};
+use crate::operation::carry_out::How;
+use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::SqlError;
 use crate::plan::cleanup::{CleanupFacts, cleanup};
@@ -51,22 +51,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         true => Some(monitoring::count(&session, selection).await.map_err(broken)?),
         false => None,
     };
-    let plan = cleanup(&CleanupFacts { history, records, selection, of }, &endpoint(primary));
-    let mut done = carry_out(context, &plan, How::new(context, secrets_of(&found.facts))).await;
+    let own_id = context.config().ok().map(|config| config.node_id);
+    let facts = CleanupFacts { history, records, selection, of, node_id: own_id };
+    let plan = cleanup(&facts, &endpoint(primary));
+    let how = How::new(context, secrets_of(&found.facts));
+    let mut done = carry_out_with_events(context, &plan, how).await.announced(context).await;
     done.add_data(json!({ "deleted_records": records }));
     let count = records.unwrap_or(0);
-    if done.acted {
-        let event = Happening {
-            event: "cluster_cleanup",
-            successful: done.report.is_ok(),
-            details: match &done.report {
-                Ok(_) => format!("{count} monitoring records deleted"),
-                Err(error) => error.to_string(),
-            },
-            ..Happening::default()
-        };
-        notify(context, Some(&session), &event).await;
-    }
     let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("{count} monitoring records were deleted"));

@@ -6,8 +6,8 @@ use crate::facts::cluster::{ClusterFacts, gather};
 use crate::facts::server;
 use crate::observe::own_node::{local_endpoint, own_row, secrets};
 use crate::observe::{discovery, superuser};
-use crate::operation::carry_out::{How, carry_out};
-use crate::operation::event_hook::{Happening, notify};
+use crate::operation::carry_out::How;
+use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::SqlError;
 use crate::plan::register::{Options, PrimaryFacts, primary};
@@ -58,26 +58,9 @@ pub async fn run(context: &Context) -> Result<Report> {
     let facts = PrimaryFacts { local, present, lacks_term, superuser, cluster };
     let options = Options { force: context.options.force, wait_sync_s: None, ..Options::default() };
     let plan = primary(&facts, &row, &on, options);
-    let made = facts.present.verdict() == Verdict::Missing;
     known.extend(secrets(config, &row));
-    let done = carry_out(context, &plan, How::new(context, known)).await;
-    if done.acted {
-        if made && done.report.is_ok() {
-            let event = Happening { event: "cluster_created", successful: true, ..Happening::default() };
-            notify(context, Some(&session), &event).await;
-        }
-        let details = match &done.report {
-            Ok(_) => format!("node \"{}\" (ID {}) registered as primary", row.node_name, row.node_id),
-            Err(error) => error.to_string(),
-        };
-        let event = Happening {
-            event: "primary_register",
-            successful: done.report.is_ok(),
-            details,
-            ..Happening::default()
-        };
-        notify(context, Some(&session), &event).await;
-    }
+    let how = How::new(context, known);
+    let done = carry_out_with_events(context, &plan, how).await.announced(context).await;
     let report = done.report?;
     if done.acted {
         context.ui.say(

@@ -13,8 +13,8 @@ use crate::facts::paused::advice;
 use crate::facts::server;
 use crate::observe::discovery;
 use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
-use crate::operation::carry_out::{How, carry_out};
-use crate::operation::event_hook::{Happening, notify};
+use crate::operation::carry_out::How;
+use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::Session;
 use crate::plan::register::{Options, StandbyFacts, endpoint, standby};
@@ -76,41 +76,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         StandbyFacts { local, cluster, primary: primary_id, leftover: leftover(&config.data_directory) };
     let plan = standby(&facts, &row, &here, &on, options);
     let how = How::new(context, known).named(Verb::StandbyRegister);
-    let mut done = carry_out(context, &plan, how).await;
-    if let Err(error) = &mut done.report
+    let mut carried = carry_out_with_events(context, &plan, how).await;
+    if let Err(error) = &mut carried.done.report
         && error.exit == Exit::RegistrationSync
     {
         not_seen(error, &row.node_name, &session, &primary_row, context).await;
     }
+    let done = carried.announced(context).await;
     if done.acted {
-        let to_primary =
-            ask_node(&primary_row.conninfo, &context.environment, context.node_deadline()).await.ok();
-        let to_primary = to_primary.as_ref().map(|(session, _)| session);
-        let upstream = Some((primary_id, primary_row.node_name.as_str(), primary_row.conninfo.as_str()));
-        let synced = done.report.is_ok();
-        let registered =
-            synced || done.report.as_ref().is_err_and(|error| error.exit == Exit::RegistrationSync);
-        let details = match &done.report {
-            Ok(_) => format!("node \"{}\" (ID {}) registered as standby", row.node_name, row.node_id),
-            Err(error) => error.to_string(),
-        };
-        let event = Happening {
-            node_id: None,
-            event: "standby_register",
-            successful: registered,
-            details: details.clone(),
-            upstream,
-        };
-        notify(context, to_primary, &event).await;
-        if args.wait_sync.is_some() && registered {
-            let event = Happening { event: "standby_register_sync", successful: synced, details, ..event };
-            notify(context, to_primary, &event).await;
-        }
-        if let Some(session) = to_primary
-            && let Ok(facts) = discovery::from_session(context, session, &primary_row.node_name).await
-        {
-            discovery::remember(context, &facts, crate::system::clock::now());
-        }
+        discovery::remember_from(context, &primary_row).await;
     }
     let report = done.report?;
     let (name, id) = (&row.node_name, row.node_id);

@@ -3,13 +3,13 @@
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::cluster::{Silence, ask_node};
+use crate::facts::cluster::Silence;
 use crate::facts::server;
 use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
 use crate::observe::witness::{contact, look_around, strangers};
-use crate::observe::{discovery, superuser};
-use crate::operation::carry_out::{How, carry_out};
-use crate::operation::event_hook::{Happening, notify};
+use crate::observe::{discovery, own_operations, superuser};
+use crate::operation::carry_out::How;
+use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::SqlError;
 use crate::plan::register::{Contact, Here, Options, WitnessFacts, wants_extension, witness};
@@ -80,7 +80,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         context.belongs_to(&there.server.system_identifier);
         known.extend(secrets_of(&there.cluster));
     }
-    let facts = WitnessFacts { here, primary };
+    let facts = WitnessFacts { here, primary, interrupted: own_operations::own_interrupted(context) };
     let options = Options { force: context.options.force, wait_sync_s: None, ..Options::default() };
     let plan = witness(&facts, &row(config), &local_endpoint(config), options);
     finish(context, config, &facts, &plan, known).await
@@ -95,30 +95,13 @@ async fn finish(
     known: Secrets,
 ) -> Result<Report> {
     let (name, id) = (&config.node_name, config.node_id);
-    let done = carry_out(context, plan, How::new(context, known)).await;
+    let how = How::new(context, known);
+    let done = carry_out_with_events(context, plan, how).await.announced(context).await;
     if done.acted
         && let Contact::Asked(there) = &facts.primary
         && let Some((primary, _)) = there.cluster.primaries().next()
     {
-        let row = &primary.row;
-        let session = ask_node(&row.conninfo, &context.environment, context.node_deadline()).await.ok();
-        let session = session.as_ref().map(|(session, _)| session);
-        let event = Happening {
-            node_id: None,
-            event: "witness_register",
-            successful: done.report.is_ok(),
-            details: match &done.report {
-                Ok(_) => format!("node \"{name}\" (ID {id}) registered as witness"),
-                Err(error) => error.to_string(),
-            },
-            upstream: Some((row.node_id, row.node_name.as_str(), row.conninfo.as_str())),
-        };
-        notify(context, session, &event).await;
-        if let Some(session) = session
-            && let Ok(facts) = discovery::from_session(context, session, &row.node_name).await
-        {
-            discovery::remember(context, &facts, crate::system::clock::now());
-        }
+        discovery::remember_from(context, &primary.row).await;
     }
     let report = done.report?;
     if done.acted {

@@ -14,7 +14,7 @@ use crate::assess::checks::Asked;
 use crate::assess::cluster::Copies;
 use crate::error::{Error, Exit, Result};
 use crate::facts::check_name::Name;
-use crate::facts::cluster::{ClusterFacts, NodeFacts};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::topology::Topology;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
@@ -25,6 +25,7 @@ use crate::registry::schema::Present;
 use crate::registry::{NodeRow, NodeType, node};
 use crate::site::state_directory;
 use crate::site::{Site, not_connected};
+use crate::system::clock;
 
 /// The cluster as it was found.
 #[derive(Debug)]
@@ -177,6 +178,16 @@ pub(crate) fn key(conninfo: &str) -> String {
         parsed.iter().map(|(keyword, value)| format!("{keyword}={}", quote_value(value))).collect();
     words.sort();
     words.join(" ")
+}
+
+/// Saves the topology as the metadata on a node, the primary, have it now, if it responds.
+pub async fn remember_from(site: &Site, row: &NodeRow) {
+    let Ok((session, _)) = ask_node(&row.conninfo, &site.environment, site.node_deadline()).await else {
+        return;
+    };
+    if let Ok(facts) = from_session(site, &session, &row.node_name).await {
+        remember(site, &facts, clock::now());
+    }
 }
 
 /// Saves the topology, for the day on which no node responds. A failure is reported and harms nothing else.

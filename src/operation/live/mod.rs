@@ -24,7 +24,7 @@ use crate::facts::start_log;
 use crate::far_end::remote::{Mode, Remote};
 use crate::journal::{Flush, Header, Journal, Record};
 use crate::observe::under_locks::Held;
-use crate::operation::event_hook::{Happening, notify};
+use crate::operation::event_hook::{Event, notify};
 use crate::operation::outcome::{Narration, World, step_failed};
 use crate::operation::run::Signal;
 use crate::output::plan::POINT_OF_NO_RETURN;
@@ -221,7 +221,7 @@ impl World for Live<'_> {
             }
             Op::Notify { on, event } => {
                 let session = self.session(on).await.ok();
-                notify(self.context, session.as_ref(), &Happening::of(event, Ok(()))).await;
+                notify(self.context, session.as_ref(), &Event::of(event, Ok(()))).await;
             }
             Op::Signal { data_directory, request } => {
                 if matches!(request, Request::FastShutdown | Request::ImmediateShutdown) {

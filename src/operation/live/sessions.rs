@@ -26,6 +26,20 @@ impl Live<'_> {
         }
     }
 
+    /// Returns a session on which events are recorded, if the server can be reached.
+    pub async fn session_for_events(&self, on: &Endpoint) -> Option<Session> {
+        match self.session(on).await {
+            Ok(session) => {
+                self.keep_idle(on, session.clone());
+                Some(session)
+            }
+            Err(error) => {
+                self.context.debug(&format!("no events are recorded on {}: {error}", on.name));
+                None
+            }
+        }
+    }
+
     /// Takes a session that is not in use.
     pub(super) fn idle(&self, on: &Endpoint) -> Option<Session> {
         let pop = || self.idle.borrow_mut().get_mut(&key(on)).and_then(Vec::pop);

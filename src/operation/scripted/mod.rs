@@ -224,6 +224,11 @@ impl<M: Model> ScriptedWorld<M> {
         self.until_death(run::run(plan, &past, self)).await
     }
 
+    /// Carries a plan out up to its events. None if the process died.
+    pub(crate) async fn run_before_events(&self, plan: &Plan) -> Option<Outcome> {
+        self.until_death(run::run_before_events(plan, &Past::default(), self)).await
+    }
+
     /// Takes back what is an operation's own, and closes its journal. None if the process died.
     pub(crate) async fn undo(&self, plan: &Plan, past_no_return: bool, note: &str) -> Option<Outcome> {
         let undone = course::undo(plan, past_no_return);

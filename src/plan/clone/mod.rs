@@ -23,6 +23,7 @@ use crate::facts::server::ServerFacts;
 use crate::facts::source::Source;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Endpoint;
+use crate::plan::parts::events::PlannedEvent;
 use crate::plan::register::endpoint;
 use crate::plan::{FileOp, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Step};
 use crate::registry::node;
@@ -299,6 +300,11 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         )
     });
     let verb = if options.conf_only { "configure" } else { "clone" };
+    let primary = facts.cluster.primaries().next().map(|(node, _)| endpoint(node));
+    let event = (!options.conf_only).then(|| {
+        let details = format!("cloned from \"{}\"", facts.source_name);
+        PlannedEvent::recorded("standby_clone", options.node_id, details, primary.as_ref())
+    });
     Plan {
         checks,
         phases,
@@ -306,7 +312,8 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         always: always.into_iter().collect(),
         back_failed: Exit::LocalCommand,
         incomplete: Exit::Query,
-        announce_on: facts.cluster.primaries().next().map(|(node, _)| endpoint(node)),
+        notifications: event.into_iter().collect(),
+        announce_on: primary,
         ..Plan::nothing(format!("{verb} standby \"{name}\" from \"{}\"", facts.source_name))
     }
 }

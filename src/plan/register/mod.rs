@@ -115,6 +115,11 @@ pub fn drop_inactive_slot(slot_name: &str) -> Statement {
     .bind(slot_name)
 }
 
+/// Says whether the plan of an earlier run has a step, with the same effect.
+fn has_step(plan: Option<&Plan>, step: &Step) -> bool {
+    plan.is_some_and(|plan| plan.steps().any(|planned| planned.id == step.id && planned.op == step.op))
+}
+
 /// Names a registered node as a place to run statements; a password in its conninfo is named, not contained.
 pub fn endpoint(node: &NodeFacts) -> Endpoint {
     let secret = node::holds_secret(&node.row.conninfo).then(|| node::conninfo_secret(node.row.node_id));

@@ -7,6 +7,7 @@ use crate::facts::cluster::ClusterFacts;
 use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Endpoint;
+use crate::plan::parts::events;
 use crate::plan::{Check, Op, Plan, Step, Waiver};
 use crate::registry::schema::{Present, Verdict as SchemaVerdict, first_term};
 use crate::registry::{NodeRow, NodeType, node};
@@ -98,6 +99,10 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     }
     let mut plan = simple(format!("register primary \"{name}\""), checks, steps, vec![]);
     plan.phases.extend(update_witnesses(&facts.cluster, &record).filter(|_| is_new));
+    if facts.present.verdict() == SchemaVerdict::Missing {
+        plan.notifications.push(events::cluster_created(row.node_id, on));
+    }
+    plan.notifications.push(events::registered(row, None, on));
     // Before the first registration there is no table to write to.
     plan.announce_on = (facts.present.verdict() == SchemaVerdict::Complete).then(|| on.clone());
     plan

@@ -10,6 +10,7 @@ use crate::facts::server::ServerFacts;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
 use crate::plan::clone::remove_leftover;
+use crate::plan::parts::events;
 use crate::plan::{Check, Op, Plan, Probe, Step, Verify, Waiver};
 use crate::registry::NodeRow;
 
@@ -99,6 +100,8 @@ pub fn standby(
     let mut plan = simple(format!("register standby \"{name}\""), checks, steps, verify);
     plan.phases.extend(update_witnesses(&facts.cluster, &[row.upsert()]).filter(|_| is_new));
     plan.incomplete = Exit::RegistrationSync;
+    let upstream = primary.map(|node| &node.row);
+    plan.notifications = events::standby_registered(&row, upstream, on, options.wait_sync_s.is_some());
     plan.announce_on = Some(on.clone());
     plan
 }

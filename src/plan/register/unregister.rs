@@ -5,21 +5,23 @@ use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::shown_application_name;
 use crate::pg::endpoint::Endpoint;
+use crate::plan::parts::events;
 use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Step, Waiver};
 use crate::registry::{NodeRow, NodeType, node, operation};
 
 /// Plans `primary unregister`, `standby unregister` and `witness unregister`.
 ///
-/// `primary` is the node that accepts writes now, `on` its endpoint; `wanted` what the command is for.
+/// `primary` is the node that accepts writes now; `wanted` what the command is for; `by` the ID and the name of this node, where they are
+/// known.
 pub fn unregister(
     cluster: &ClusterFacts,
     target: &NodeFacts,
     wanted: &NodeType,
     primary: &NodeFacts,
-    on: &Endpoint,
+    by: Option<(i32, &str)>,
     options: Options,
 ) -> Plan {
-    let row = &target.row;
+    let (row, on) = (&target.row, &endpoint(primary));
     let name = &row.node_name;
     if &row.node_type != wanted {
         // The other command has checks of its own.
@@ -66,6 +68,7 @@ pub fn unregister(
         ..ClusterFacts::default()
     };
     plan.phases.extend(update_witnesses(&others, &[]));
+    plan.notifications.extend(by.map(|by| events::unregistered(row, wanted, by, on)));
     plan.announce_on = Some(on.clone());
     plan
 }

@@ -1,12 +1,13 @@
 //! The plan of `witness register`. Pure.
 
 use super::primary::schema;
-use super::{Options, QUERY_S, endpoint, names, simple};
+use super::{Options, QUERY_S, endpoint, has_step, names, simple};
 use crate::error::{Error, Exit};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
 use crate::facts::server::ServerFacts;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::quote::quote_ident;
+use crate::plan::parts::events;
 use crate::plan::{Check, Op, Plan, Step, Waiver};
 use crate::registry::schema::{Offered, Present, Verdict as SchemaVerdict};
 use crate::registry::{NodeRow, NodeType, node};
@@ -18,6 +19,8 @@ pub struct WitnessFacts {
     pub here: Result<Here, Silence>,
     /// The primary.
     pub primary: Contact,
+    /// The plan of a run of this command that was interrupted, if there is one.
+    pub interrupted: Option<Plan>,
 }
 
 /// What the witness says.
@@ -102,7 +105,14 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
             &there.cluster,
             options,
         ));
-        checks.push(new_here(here, there, row, options));
+        let own = NodeRow { upstream_node_id: Some(primary.row.node_id), ..row.clone() };
+        let record = record(&own, primary);
+        let is_own = has_step(facts.interrupted.as_ref(), &record)
+            && there.cluster.node(row.node_id).is_some_and(|node| node.row == own);
+        checks.push(match is_own && (here.rows.is_empty() || here.rows == copied(there, &own)) {
+            true => Check::pass("not_registered", "the node was registered by the interrupted run"),
+            false => new_here(here, there, row, options),
+        });
         checks.push(writable(&there.present));
     }
     // A standby has the tables of its own cluster, which are not for us to judge.
@@ -120,26 +130,9 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
         steps.push(step);
     }
     if there.cluster.node(row.node_id).map(|node| &node.row) != Some(&row) {
-        steps.push(Step::new(
-            "record_node",
-            format!(
-                "register node \"{name}\" (ID {}) as a witness on \"{}\"",
-                row.node_id, primary.row.node_name
-            ),
-            Op::Sql { on: to.clone(), statements: vec![row.upsert()] },
-            QUERY_S,
-            Exit::Query,
-        ));
+        steps.push(record(&row, primary));
     }
-    let mut rows: Vec<NodeRow> = there
-        .cluster
-        .nodes
-        .iter()
-        .map(|node| node.row.clone())
-        .filter(|other| other.node_id != row.node_id)
-        .chain([row.clone()])
-        .collect();
-    rows.sort_by_key(|row| row.node_id);
+    let rows = copied(there, &row);
     if here.rows != rows {
         steps.push(Step::new(
             "copy_nodes",
@@ -150,8 +143,32 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
         ));
     }
     let mut plan = simple(title, checks, steps, vec![]);
+    plan.notifications.push(events::registered(&row, Some(&primary.row), &to));
     plan.announce_on = Some(to);
     plan
+}
+
+/// Records the witness on the primary.
+fn record(row: &NodeRow, primary: &NodeFacts) -> Step {
+    Step::new(
+        "record_node",
+        format!(
+            "register node \"{}\" (ID {}) as a witness on \"{}\"",
+            row.node_name, row.node_id, primary.row.node_name
+        ),
+        Op::Sql { on: endpoint(primary), statements: vec![row.upsert()] },
+        QUERY_S,
+        Exit::Query,
+    )
+}
+
+/// Returns the rows that the copy on the witness has.
+fn copied(there: &There, row: &NodeRow) -> Vec<NodeRow> {
+    let others = there.cluster.nodes.iter().map(|node| &node.row);
+    let mut rows: Vec<NodeRow> =
+        others.filter(|other| other.node_id != row.node_id).chain([row]).cloned().collect();
+    rows.sort_by_key(|row| row.node_id);
+    rows
 }
 
 fn is_witness(server: &ServerFacts, name: &str) -> Check {

@@ -27,7 +27,7 @@ use crate::pg::endpoint::Endpoint;
 use crate::pg::lsn::Lsn;
 use crate::pg::statement::Statement;
 use crate::plan::parts::announce::{self, Other};
-use crate::plan::parts::events::Notification;
+use crate::plan::parts::events::PlannedEvent;
 use crate::plan::parts::following::{QUERY_S, default_slot, record_upstream, slot_of, streams, upstream};
 use crate::plan::parts::standby::{self, Future, Past, replays_late};
 use crate::plan::register::endpoint;
@@ -197,7 +197,7 @@ pub fn plan(facts: &RejoinFacts, options: &RejoinOptions) -> Rejoin {
     plan.announce_on = Some(endpoint(primary));
     if !options.no_wait {
         let details = format!("node {} is now attached to node {}", facts.node_id, facts.primary_id);
-        plan.notifications.push(Notification::outcome("node_rejoin", facts.node_id, details, &primary.row));
+        plan.notifications.push(PlannedEvent::outcome("node_rejoin", facts.node_id, details, &primary.row));
     }
     let (decision, checks) = checks::judge(facts, options, local, primary, there);
     plan.checks = checks;

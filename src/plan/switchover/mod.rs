@@ -21,7 +21,7 @@ use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
 use crate::plan::parts::announce::{self, Other};
-use crate::plan::parts::events::{self, Notification};
+use crate::plan::parts::events::{self, PlannedEvent};
 use crate::plan::parts::logical;
 use crate::plan::parts::new_primary::{self, sender_and_slot_capacity};
 use crate::plan::parts::repmgr::RepmgrActivity;
@@ -175,7 +175,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         "node \"{to}\" (ID: {}) promoted to primary, node \"{from}\" (ID: {}) demoted to standby",
         facts.candidate, facts.primary
     );
-    plan.notifications.push(Notification::outcome(
+    plan.notifications.push(PlannedEvent::outcome(
         "standby_switchover",
         facts.candidate,
         details,

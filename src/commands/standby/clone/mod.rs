@@ -10,13 +10,12 @@ use crate::commands::node as node_commands;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, sentence};
-use crate::facts::cluster::ask_node;
 use crate::facts::directory::Contents;
 use crate::observe::clone::{Asked, ExternalPlace, Request, connect, prepare, source_conninfo};
 use crate::observe::{discovery, superuser};
-use crate::operation::carry_out::{How, carry_out};
-use crate::operation::event_hook::{Happening, notify};
+use crate::operation::carry_out::How;
 use crate::operation::outcome::Done;
+use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::plan::clone::{CloneFacts, CloneOptions, plan};
 use crate::secret::Secrets;
@@ -41,10 +40,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     context.belongs_to(asked.system_identifier());
     let (facts, options) = prepare(context, &request, &given, asked, &mut secrets).await?;
     let plan = plan(&facts, &options);
-    let mut done = carry_out(context, &plan, How::new(context, secrets)).await;
-    tell_loss(&mut done, &facts, &options);
-    if done.acted && !options.conf_only {
-        report_event(context, &facts, &done).await;
+    let mut carried = carry_out_with_events(context, &plan, How::new(context, secrets)).await;
+    tell_loss(&mut carried.done, &facts, &options);
+    let done = carried.announced(context).await;
+    if done.acted && !options.conf_only && done.report.is_ok() {
+        discovery::remember(context, &facts.cluster, crate::system::clock::now());
     }
     let mut report = done.report?;
     if !done.acted {
@@ -165,27 +165,4 @@ fn refuse_barman(config: &Config, args: &Args) -> Result<()> {
             .hint("Remove it to copy from the server."));
     }
     Ok(())
-}
-
-/// Records the event on the primary and runs the hook.
-async fn report_event(context: &Context, facts: &CloneFacts, done: &Done) {
-    let primary = facts.cluster.primaries().next().map(|(node, _)| node.row.clone());
-    let session = match &primary {
-        Some(row) => ask_node(&row.conninfo, &context.environment, context.node_deadline()).await.ok(),
-        None => None,
-    };
-    let details = match &done.report {
-        Ok(_) => format!("cloned from \"{}\"", facts.source_name),
-        Err(error) => error.to_string(),
-    };
-    let event = Happening {
-        event: "standby_clone",
-        successful: done.report.is_ok(),
-        details,
-        ..Happening::default()
-    };
-    notify(context, session.as_ref().map(|(session, _)| session), &event).await;
-    if done.report.is_ok() {
-        discovery::remember(context, &facts.cluster, crate::system::clock::now());
-    }
 }

@@ -33,6 +33,7 @@ fn facts() -> WitnessFacts {
             present: present(None, true),
             cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
         })),
+        interrupted: None,
     }
 }
 
@@ -101,6 +102,44 @@ fn a_second_run_needs_force_and_then_does_nothing() {
     let nodes = &mut there(&mut facts).cluster.nodes;
     nodes.last_mut().unwrap().row.node_type = NodeType::Standby;
     assert_eq!(stops(&planned(&facts, true)), [("not_registered", 1)]);
+}
+
+#[test]
+fn what_an_interrupted_run_has_recorded_needs_no_force_while_it_is_as_that_run_wrote_it() {
+    let mut facts = facts();
+    let begun = planned(&facts, false);
+    let own = NodeRow { upstream_node_id: Some(1), ..row() };
+    let server = here(&mut facts).server.clone();
+    there(&mut facts).cluster.nodes.push(NodeFacts { row: own, server: Ok(server) });
+    here(&mut facts).present = present(None, true);
+    let record = ("not_registered", 1);
+    assert_eq!(stops(&planned(&facts, false)), [record]);
+    facts.interrupted = Some(begun);
+    let resumed = planned(&facts, false);
+    assert_eq!((stops(&resumed), ids(&resumed)), (vec![], vec!["copy_nodes"]));
+    // The copy was made, too.
+    here(&mut facts).rows = there(&mut facts).cluster.nodes.iter().map(|node| node.row.clone()).collect();
+    let resumed = planned(&facts, false);
+    assert_eq!((stops(&resumed), ids(&resumed)), (vec![], vec![]));
+    // Something has changed since: the copy, the record, or what was asked for.
+    here(&mut facts).rows.pop();
+    assert_eq!(stops(&planned(&facts, false)), [record]);
+    here(&mut facts).rows.clear();
+    there(&mut facts).cluster.nodes.last_mut().unwrap().row.location = "elsewhere".into();
+    assert_eq!(stops(&planned(&facts, false)), [record]);
+    facts.interrupted = Some(Plan::nothing("register witness \"node8\""));
+    there(&mut facts).cluster.nodes.last_mut().unwrap().row.location = row().location;
+    assert_eq!(stops(&planned(&facts, false)), [record]);
+}
+
+#[test]
+fn its_event_is_planned() {
+    let plan = planned(&facts(), false);
+    let [event] = plan.notifications.as_slice() else { panic!("{plan:?}") };
+    assert_eq!((event.event.as_str(), event.node_id, event.failure), ("witness_register", 9, true));
+    assert_eq!(event.details, "node \"node9\" (ID 9) registered as witness");
+    assert_eq!(event.upstream.as_ref().unwrap().node_name, "node1");
+    assert_eq!(event.on, plan.announce_on);
 }
 
 #[test]
