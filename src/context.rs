@@ -14,7 +14,7 @@ pub use crate::site::not_connected;
 use crate::site::{Messages, Options, Site};
 use crate::system::environment::Environment;
 use crate::ui::{Level, Ui};
-use crate::verb::{Use, Verb};
+use crate::verb::{OptionGroup, Verb};
 
 /// How a command is carried out. In a value, because what resumes operations stands below the commands.
 pub type Dispatch = for<'a> fn(&'a Context, &'a Noun) -> LocalBoxFuture<'a, Result<Report>>;
@@ -25,7 +25,7 @@ pub struct Context {
     /// This node.
     pub site: Site,
     /// The options of every command that were typed, as they are called in messages. Their values are in the site.
-    given: Vec<(Use, &'static str)>,
+    given: Vec<(OptionGroup, &'static str)>,
     /// The words that the program was called with, passwords taken out.
     pub command_line: Vec<String>,
     /// The streams.
@@ -48,8 +48,10 @@ impl Context {
         dispatch: Dispatch,
     ) -> Self {
         let ui = Rc::new(ui);
-        let given =
-            Use::ALL.into_iter().filter_map(|option| Some((option, option.given(&global)?))).collect();
+        let given = OptionGroup::ALL
+            .into_iter()
+            .filter_map(|option| Some((option, option.given(&global)?)))
+            .collect();
         let options = options(global, verb == Verb::FarEnd);
         Self {
             site: Site::new(options, verb, environment, Rc::<Ui>::clone(&ui)),
@@ -62,7 +64,7 @@ impl Context {
     }
 
     /// Returns the name of the first of these options that was typed.
-    pub fn given(&self, option: Use) -> Option<&'static str> {
+    pub fn given(&self, option: OptionGroup) -> Option<&'static str> {
         self.given.iter().find(|(given, _)| *given == option).map(|(_, name)| *name)
     }
 }

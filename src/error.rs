@@ -382,12 +382,12 @@ impl std::error::Error for Error {}
 
 /// The error of a query that will never succeed, however often it is repeated: it is not waited for.
 #[derive(Debug)]
-pub struct Hopeless(pub Error);
+pub struct PermanentError(pub Error);
 
-impl fmt::Display for Hopeless {
+impl fmt::Display for PermanentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::error::Error for Hopeless {}
+impl std::error::Error for PermanentError {}

@@ -37,7 +37,7 @@
 //! know no connection and no file.
 //!
 //! Where to begin: whether a server may start as a primary is decided in `assess/start/decide.rs`; the steps of an operation stand in
-//! `plan/` under its name (those of a switchover in `plan/switchover/work.rs`); what a step does, in `operation/live/mod.rs`, `perform`. An
+//! `plan/` under its name (those of a switchover in `plan/switchover/steps.rs`); what a step does, in `operation/live/mod.rs`, `perform`. An
 //! operation of this node whose journal has not ended is called *unfinished* (`journal`, `observe/own_operations.rs`), one that another
 //! node has recorded in the cluster *open* (`registry/operation.rs`, `observe/open_operations.rs`).
 //!

@@ -54,7 +54,7 @@ pub enum Verb {
 
 /// What `--node-id` and `--node-name` mean for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Node {
+pub enum NodeOption {
     /// The pgbaton of that node carries the command out.
     HandedOver,
     /// They say which node the command is about; it runs here.
@@ -67,7 +67,7 @@ pub enum Node {
 
 /// An option, or several that go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum OptionGroup {
     /// `-f`, `-D`, `-b`
     Files,
     /// `-h`, `-p`, `-U`, `-d`
@@ -92,7 +92,7 @@ pub enum Use {
     Timeout,
 }
 
-use Use::{AcceptDataLoss, Compact, Connection, Csv, DryRun, Files, Force, Superuser, Timeout, Yes};
+use OptionGroup::{AcceptDataLoss, Compact, Connection, Csv, DryRun, Files, Force, Superuser, Timeout, Yes};
 
 /// The locks under which a command changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,11 +135,11 @@ pub struct Traits {
     /// Its words: `standby clone`.
     pub words: &'static str,
     /// What it does with another node.
-    pub node: Node,
+    pub node: NodeOption,
     /// The options that it uses, besides those that say which node.
-    pub options: &'static [Use],
+    pub options: &'static [OptionGroup],
     /// Options that repmgr has for this command and that have no effect here: accepted with a warning, and in no help.
-    pub of_repmgr: &'static [Use],
+    pub of_repmgr: &'static [OptionGroup],
     /// The locks under which it acts. A start as a primary takes those of the cluster, too.
     pub locks: Locks,
     /// What its unfinished operations mean; None if it begins none.
@@ -157,7 +157,7 @@ pub struct Traits {
 }
 
 /// A command that changes nothing on this node by itself.
-const fn looks(words: &'static str, node: Node, options: &'static [Use]) -> Traits {
+const fn looks(words: &'static str, node: NodeOption, options: &'static [OptionGroup]) -> Traits {
     Traits {
         words,
         node,
@@ -174,26 +174,30 @@ const fn looks(words: &'static str, node: Node, options: &'static [Use]) -> Trai
 }
 
 /// A command that root may run as well.
-const fn looks_from_outside(words: &'static str, node: Node, options: &'static [Use]) -> Traits {
+const fn looks_from_outside(
+    words: &'static str,
+    node: NodeOption,
+    options: &'static [OptionGroup],
+) -> Traits {
     Traits { root: true, ..looks(words, node, options) }
 }
 
 /// A command that acts on this node, and whose unfinished operations are harmless.
-const fn acts(words: &'static str, node: Node, options: &'static [Use]) -> Traits {
+const fn local_command(words: &'static str, node: NodeOption, options: &'static [OptionGroup]) -> Traits {
     Traits { locks: Locks::Local, unfinished: Some(Unfinished::Harmless), ..looks(words, node, options) }
 }
 
 /// The same under the locks of the cluster.
-const fn acts_on_cluster(words: &'static str, node: Node, options: &'static [Use]) -> Traits {
-    Traits { locks: Locks::Cluster, ..acts(words, node, options) }
+const fn acts_on_cluster(words: &'static str, node: NodeOption, options: &'static [OptionGroup]) -> Traits {
+    Traits { locks: Locks::Cluster, ..local_command(words, node, options) }
 }
 
 /// A command that changes roles.
-const fn changes_roles(words: &'static str, options: &'static [Use]) -> Traits {
+const fn changes_roles(words: &'static str, options: &'static [OptionGroup]) -> Traits {
     Traits {
         locks: Locks::Cluster,
         unfinished: Some(Unfinished::Blocks),
-        ..looks(words, Node::HandedOver, options)
+        ..looks(words, NodeOption::HandedOver, options)
     }
 }
 
@@ -243,18 +247,18 @@ impl Verb {
     /// Returns what is true of the command: the one table.
     #[rustfmt::skip]
     pub const fn traits(self) -> Traits {
-        use Node::{HandedOver, Local, Meaningless, Subject};
+        use NodeOption::{HandedOver, Local, Meaningless, Subject};
         match self {
-            Self::PrimaryRegister => acts("primary register", Local, &[Files, Superuser, Force, DryRun, Yes, Timeout]),
+            Self::PrimaryRegister => local_command("primary register", Local, &[Files, Superuser, Force, DryRun, Yes, Timeout]),
             Self::PrimaryUnregister => {
                 acts_on_cluster("primary unregister", Subject, &[Files, Connection, Force, DryRun, Yes, Timeout])
             }
             Self::StandbyClone => Traits {
                 reported: Some(Exit::BaseBackup),
-                ..acts("standby clone", Local, &[Files, Connection, Superuser, Force, DryRun, Yes, Timeout])
+                ..local_command("standby clone", Local, &[Files, Connection, Superuser, Force, DryRun, Yes, Timeout])
             },
             Self::StandbyRegister => {
-                acts("standby register", Local, &[Files, Connection, Force, DryRun, Yes, Timeout])
+                local_command("standby register", Local, &[Files, Connection, Force, DryRun, Yes, Timeout])
             }
             Self::StandbyUnregister => {
                 acts_on_cluster("standby unregister", Subject, &[Files, Connection, Force, DryRun, Yes, Timeout])
@@ -278,13 +282,13 @@ impl Verb {
                 ..changes_roles("standby rewind", &[Files, Connection, Force, AcceptDataLoss, DryRun, Yes, Timeout])
             },
             Self::WitnessRegister => {
-                acts("witness register", Local, &[Files, Connection, Superuser, Force, DryRun, Yes, Timeout])
+                local_command("witness register", Local, &[Files, Connection, Superuser, Force, DryRun, Yes, Timeout])
             }
             Self::WitnessUnregister => {
                 acts_on_cluster("witness unregister", Subject, &[Files, Connection, Force, DryRun, Yes, Timeout])
             }
             Self::NodePrepare => {
-                acts("node prepare", HandedOver, &[Files, Connection, Superuser, Force, DryRun, Yes, Timeout])
+                local_command("node prepare", HandedOver, &[Files, Connection, Superuser, Force, DryRun, Yes, Timeout])
             }
             Self::NodeStatus => looks("node status", HandedOver, &[Files, Csv, Timeout]),
             Self::NodeCheck => Traits {
@@ -292,12 +296,12 @@ impl Verb {
                 nagios: Some("PGBATON_NODE"),
                 ..looks("node check", HandedOver, &[Files, Superuser, Csv, Timeout])
             },
-            Self::NodeStart => acts("node start", HandedOver, &[Files, Force, DryRun, Yes, Timeout]),
-            Self::NodeStop => acts("node stop", HandedOver, &[Files, Superuser, DryRun, Yes, Timeout]),
-            Self::NodeRestart => acts("node restart", HandedOver, &[Files, Superuser, Force, DryRun, Yes, Timeout]),
-            Self::NodeReload => acts("node reload", HandedOver, &[Files, DryRun, Yes, Timeout]),
+            Self::NodeStart => local_command("node start", HandedOver, &[Files, Force, DryRun, Yes, Timeout]),
+            Self::NodeStop => local_command("node stop", HandedOver, &[Files, Superuser, DryRun, Yes, Timeout]),
+            Self::NodeRestart => local_command("node restart", HandedOver, &[Files, Superuser, Force, DryRun, Yes, Timeout]),
+            Self::NodeReload => local_command("node reload", HandedOver, &[Files, DryRun, Yes, Timeout]),
             Self::NodeService => {
-                acts("node service", HandedOver, &[Files, Superuser, Force, AcceptDataLoss, DryRun, Yes, Timeout])
+                local_command("node service", HandedOver, &[Files, Superuser, Force, AcceptDataLoss, DryRun, Yes, Timeout])
             }
             Self::NodeRejoin => Traits {
                 reported: Some(Exit::Rejoin),
@@ -306,7 +310,7 @@ impl Verb {
             // What it may leave is standby.signal, with which the next start is that of a standby.
             Self::NodeGuard => Traits {
                 errors: Errors::CannotTellUnlessSecondPrimary,
-                ..acts("node guard", Local, &[Files, Connection, DryRun, Timeout])
+                ..local_command("node guard", Local, &[Files, Connection, DryRun, Timeout])
             },
             Self::ClusterShow => {
                 looks_from_outside("cluster show", Meaningless, &[Files, Connection, Csv, Compact, Timeout])
@@ -326,7 +330,7 @@ impl Verb {
             Self::ClusterCrosscheck => {
                 looks_from_outside("cluster crosscheck", Meaningless, &[Files, Connection, Csv, Timeout])
             }
-            Self::ClusterCleanup => acts("cluster cleanup", Subject, &[Files, Connection, DryRun, Yes, Timeout]),
+            Self::ClusterCleanup => local_command("cluster cleanup", Subject, &[Files, Connection, DryRun, Yes, Timeout]),
             Self::OperationList => looks_from_outside("operation list", HandedOver, &[Files]),
             Self::OperationShow => looks_from_outside("operation show", HandedOver, &[Files]),
             Self::OperationResume => {
@@ -362,9 +366,9 @@ impl Verb {
     }
 
     /// Says whether the command uses an option.
-    pub fn has(self, option: Use) -> bool {
+    pub fn has(self, option: OptionGroup) -> bool {
         match option {
-            Use::Node => self.traits().node != Node::Meaningless,
+            OptionGroup::Node => self.traits().node != NodeOption::Meaningless,
             option => self.traits().options.contains(&option),
         }
     }
@@ -406,7 +410,7 @@ mod tests {
             // Root makes no files of the server.
             assert!(!traits.root || traits.locks == Locks::None, "{verb}");
             // What changes something can be tried.
-            assert!(traits.locks == Locks::None || verb.has(Use::DryRun), "{verb}");
+            assert!(traits.locks == Locks::None || verb.has(OptionGroup::DryRun), "{verb}");
         }
     }
 }

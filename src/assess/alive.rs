@@ -22,21 +22,21 @@ pub enum Alive {
 pub fn alive(facts: &ClusterFacts, node: &NodeFacts) -> Alive {
     let name = &node.row.node_name;
     let stranger = facts.stranger(node);
-    let Some(silence) = node.server.as_ref().err().or(stranger.as_ref()) else {
+    let Some(unavailable) = node.server.as_ref().err().or(stranger.as_ref()) else {
         return Alive::Yes(format!("Node \"{name}\" responds."));
     };
-    if silence.answered == Answered::Spoke {
-        return Alive::Yes(format!("Node \"{name}\" responds: {}.", silence.message));
+    if unavailable.answered == Answered::Spoke {
+        return Alive::Yes(format!("Node \"{name}\" responds: {}.", unavailable.message));
     }
     if let Some(follower) = facts.nodes.iter().find(|other| streams_from(other, node)) {
         return Alive::Yes(format!("Node \"{}\" streams from \"{name}\".", follower.row.node_name));
     }
-    match silence.answered {
+    match unavailable.answered {
         Answered::Silent => Alive::CannotTell(format!(
             "The address of node \"{name}\" accepts connections but does not respond: {}.",
-            silence.message
+            unavailable.message
         )),
-        _ => Alive::NotSeen(format!("Node \"{name}\" does not respond: {}.", silence.message)),
+        _ => Alive::NotSeen(format!("Node \"{name}\" does not respond: {}.", unavailable.message)),
     }
 }
 

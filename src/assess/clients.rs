@@ -143,7 +143,7 @@ fn usable(
             hint,
         ));
     }
-    if let Some(twin) = facts.twin_of(node) {
+    if let Some(twin) = facts.other_node_of_server(node) {
         let detail = format!("Its connection string leads to the server of node \"{}\".", twin.row.node_name);
         return Err(left_out(Severity::Warning, &detail, register("that leads to its own server")));
     }

@@ -6,7 +6,7 @@
 //! segment is gone, the promotion record of the metadata is used instead, and if there is none, a later checkpoint that both still have.
 
 use crate::facts::branch::Branch;
-use crate::facts::lineage::{FirstRecord, Milestone};
+use crate::facts::lineage::{CheckpointSample, TimelineStart};
 use crate::facts::server::ServerFacts;
 use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::lsn::Lsn;
@@ -50,7 +50,7 @@ pub fn relation_of(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
         other if server.timeline == reference.timeline => on_one_timeline(server, reference).unwrap_or(other),
         other => other,
     };
-    match (&found, by_milestone(server, reference)) {
+    match (&found, by_sample(server, reference)) {
         (Relation::Same, Some(forked @ Relation::Forked { .. })) => forked,
         (Relation::Unknown(_), Some(known)) => known,
         _ => found,
@@ -114,7 +114,7 @@ fn by_history(server: &Branch<'_>, reference: &Branch<'_>) -> Relation {
     }
     let timeline = server.timeline;
     let records = [server, reference].map(|server| {
-        let first = first_record(server, timeline, begin)?;
+        let first = timeline_start(server, timeline, begin)?;
         record(first, server.segment_bytes)
     });
     match records {
@@ -144,16 +144,16 @@ fn by_promotion(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation>
 
 /// Compares the WAL of both at positions where the server has a record with a time; None if that was not read, or proves
 /// nothing. The first position that proves something decides.
-fn by_milestone(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
-    server.lineage?.milestones.iter().find_map(|ours| at_milestone(ours, server, reference))
+fn by_sample(server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
+    server.lineage?.samples.iter().find_map(|ours| at_sample(ours, server, reference))
 }
 
-fn at_milestone(ours: &Milestone, server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
+fn at_sample(ours: &CheckpointSample, server: &Branch<'_>, reference: &Branch<'_>) -> Option<Relation> {
     let (before, record_here) = halves(ours, server.segment_bytes)?;
-    let (wanted, is_checkpoint) = milestone_record(&record_here, server.segment_bytes)?;
+    let (wanted, is_checkpoint) = sample_record(&record_here, server.segment_bytes)?;
     let there: Vec<_> = reference
         .lineage?
-        .milestones
+        .samples
         .iter()
         .filter(|theirs| (theirs.timeline, theirs.lsn) == (ours.timeline, ours.lsn))
         .filter_map(|theirs| {
@@ -174,19 +174,19 @@ fn at_milestone(ours: &Milestone, server: &Branch<'_>, reference: &Branch<'_>) -
 }
 
 /// Returns the record of a milestone, and whether it is that of a checkpoint or the like; None if no record with a time stands there.
-fn milestone_record(milestone: &FirstRecord, segment_bytes: u64) -> Option<(Vec<u8>, bool)> {
-    let wal = without_page_headers(milestone)?;
-    let record = whole_record(&wal, milestone.lsn, segment_bytes)?;
+fn sample_record(sample: &TimelineStart, segment_bytes: u64) -> Option<(Vec<u8>, bool)> {
+    let wal = without_page_headers(sample)?;
+    let record = whole_record(&wal, sample.lsn, segment_bytes)?;
     let (info, manager) = (*record.get(16)?, *record.get(17)?);
     is_timed(manager, info).then(|| (record.to_vec(), manager == 0))
 }
 
 /// Splits a milestone into what stands before the record and what begins with it.
-fn halves(milestone: &Milestone, segment_bytes: u64) -> Option<(&str, FirstRecord)> {
-    let (from, _) = Milestone::window(milestone.lsn, segment_bytes);
-    let digits = usize::try_from(2 * (milestone.lsn.0 - from.0)).ok()?;
-    let (before, bytes) = milestone.bytes.split_at_checked(digits)?;
-    let record = FirstRecord { timeline: milestone.timeline, lsn: milestone.lsn, bytes: Some(bytes.into()) };
+fn halves(sample: &CheckpointSample, segment_bytes: u64) -> Option<(&str, TimelineStart)> {
+    let (from, _) = CheckpointSample::window(sample.lsn, segment_bytes);
+    let digits = usize::try_from(2 * (sample.lsn.0 - from.0)).ok()?;
+    let (before, bytes) = sample.bytes.split_at_checked(digits)?;
+    let record = TimelineStart { timeline: sample.timeline, lsn: sample.lsn, bytes: Some(bytes.into()) };
     Some((before, record))
 }
 
@@ -221,8 +221,8 @@ fn switches(server: &Branch<'_>) -> Option<Vec<Switch>> {
     parse_history(server.lineage?.history.as_deref()?).ok()
 }
 
-fn first_record<'a>(server: &Branch<'a>, timeline: TimelineId, begin: Lsn) -> Option<&'a FirstRecord> {
-    let records = &server.lineage?.first_records;
+fn timeline_start<'a>(server: &Branch<'a>, timeline: TimelineId, begin: Lsn) -> Option<&'a TimelineStart> {
+    let records = &server.lineage?.timeline_starts;
     records.iter().find(|record| record.timeline == timeline && record.lsn == begin)
 }
 
@@ -231,7 +231,7 @@ fn first_record<'a>(server: &Branch<'a>, timeline: TimelineId, begin: Lsn) -> Op
 /// It is an END_OF_RECOVERY or a checkpoint record, the first one of the timeline or, where `full_page_writes` was changed, the second one.
 /// What stands there may also be what a recycled file held before, or nothing: a record counts only if its checksum is right and the one
 /// before it is near. Layout after access/xlogrecord.h and xlog_internal.h, unchanged from 13 to 18.
-fn record(first: &FirstRecord, segment_bytes: u64) -> Option<Vec<u8>> {
+fn record(first: &TimelineStart, segment_bytes: u64) -> Option<Vec<u8>> {
     const XLOG: u8 = 0;
     let wal = without_page_headers(first)?;
     let mut rest = wal.as_slice();
@@ -258,7 +258,7 @@ fn whole_record(wal: &[u8], near: Lsn, segment_bytes: u64) -> Option<&[u8]> {
 }
 
 /// Returns the bytes that were read as one piece of WAL: the page headers, 24 bytes or at the start of a segment 40, are taken out.
-fn without_page_headers(first: &FirstRecord) -> Option<Vec<u8>> {
+fn without_page_headers(first: &TimelineStart) -> Option<Vec<u8>> {
     const PAGE: usize = 8192;
     let bytes = bytes(first.bytes.as_deref()?)?;
     let within = usize::try_from(first.lsn.0 % PAGE as u64).ok()?;

@@ -4,9 +4,9 @@
 use clap::{Arg, Command};
 
 use super::{Format, Global};
-use crate::verb::{Use, Verb};
+use crate::verb::{OptionGroup, Verb};
 
-impl Use {
+impl OptionGroup {
     /// All of them.
     pub const ALL: [Self; 11] = [
         Self::Files,
@@ -75,7 +75,7 @@ pub(super) fn shown(tree: Command) -> Command {
     let everywhere: Vec<Arg> = tree.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
     let hide = |command: Command, name: &str| match Verb::parse(name) {
         Some(verb) => {
-            let unused = Use::ALL.into_iter().filter(|option| !verb.has(*option));
+            let unused = OptionGroup::ALL.into_iter().filter(|option| !verb.has(*option));
             let ids: Vec<&str> = unused.flat_map(|option| option.ids().iter().copied()).collect();
             // Also those that are shown: the help has them in the order in which they are added.
             command.args(everywhere.iter().map(|arg| {
@@ -121,7 +121,7 @@ mod tests {
         let root = super::super::tree();
         for (name, help) in &found {
             let verb = Verb::parse(name).unwrap_or_else(|| panic!("\"{name}\" is not in the table"));
-            for option in Use::ALL {
+            for option in OptionGroup::ALL {
                 for id in option.ids() {
                     let arg = root.get_arguments().find(|arg| arg.get_id() == id).unwrap();
                     let long = format!("--{}", arg.get_long().unwrap());
@@ -143,8 +143,8 @@ mod tests {
             ["format", "json", "quiet", "terse", "verbose", "log_level", "log_to_file", "color", "help"];
         for arg in super::super::tree().get_arguments().filter(|arg| arg.is_global_set()) {
             let id = arg.get_id().as_str();
-            let known =
-                Use::ALL.iter().any(|option| option.ids().contains(&id)) || ABOUT_OUTPUT.contains(&id);
+            let known = OptionGroup::ALL.iter().any(|option| option.ids().contains(&id))
+                || ABOUT_OUTPUT.contains(&id);
             assert!(known, "{id}");
         }
     }

@@ -5,36 +5,38 @@ use crate::command_line::{named_node, usage};
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::far_end::checks::{Expected, checks};
-use crate::observe::node_location::{self, Whereabouts, config_file, far_end, greet, means_local, ssh_hosts};
+use crate::observe::node_location::{
+    self, NodeLocation, config_file, far_end, greet, means_local, ssh_hosts,
+};
 use crate::observe::{discovery, own_node};
 use crate::output::{Data, Report, no_csv};
 use crate::plan::FarEnd;
 use crate::plan::far_end::Reached;
 use crate::system::environment;
-use crate::system::process::{self, Surroundings};
+use crate::system::process::{self, ChildContext};
 use crate::system::signals::{Signal, Signals};
 use crate::ui::Level;
-use crate::verb::{Node, Use, Verb};
+use crate::verb::{NodeOption, OptionGroup, Verb};
 
 /// Refuses an option that means nothing for this command, before anything is looked at.
 ///
 /// # Errors
 /// Exit code 1, with the reason.
 pub fn refuse_unused(context: &Context, verb: Verb) -> Result<()> {
-    for option in Use::ALL {
+    for option in OptionGroup::ALL {
         let Some(given) = context.given(option).filter(|_| !verb.has(option)) else { continue };
         if verb.traits().of_repmgr.contains(&option) {
             let primary = format!("option \"{given}\" has no effect on \"{verb}\"");
             context.ui.message(Level::Warning, &primary, Some(reason(option, verb)), None);
             continue;
         }
-        if option == Use::Csv {
+        if option == OptionGroup::Csv {
             return Err(no_csv(verb.words()));
         }
         let error = Error::failed(format!("option \"{given}\" cannot be used with \"{verb}\""))
             .detail(format!("{} Nothing was changed.", reason(option, verb)));
         return Err(match (option, verb.traits().node) {
-            (Use::Connection, Node::HandedOver) => {
+            (OptionGroup::Connection, NodeOption::HandedOver) => {
                 error.hint("To act on another node, name it with --node-id or --node-name.")
             }
             _ => error.hint(format!("Try \"pgbaton {verb} --help\".")),
@@ -48,11 +50,11 @@ pub fn refuse_unused(context: &Context, verb: Verb) -> Result<()> {
 /// # Errors
 /// Exit code 1 if there is no such node, or only the local one can be meant; else those of the way there.
 pub async fn node(context: &Context, verb: Verb) -> Result<Option<Report>> {
-    let named = context.given(Use::Node).is_some();
+    let named = context.given(OptionGroup::Node).is_some();
     match verb.traits().node {
         _ if !named => Ok(None),
-        Node::HandedOver => named_node::elsewhere(context).await,
-        Node::Local if !node_location::means_local(context)? => {
+        NodeOption::HandedOver => named_node::run_on_named_node(context).await,
+        NodeOption::Local if !node_location::means_local(context)? => {
             Err(Error::failed(format!("\"{verb}\" acts on the local node only"))
                 .detail(format!(
                     "It is node \"{}\" (ID {}). Nothing was changed.",
@@ -63,39 +65,41 @@ pub async fn node(context: &Context, verb: Verb) -> Result<Option<Report>> {
                     "Run it on the host of the other node, or name that node's configuration file with -f.",
                 ))
         }
-        Node::Local | Node::Subject | Node::Meaningless => Ok(None),
+        NodeOption::Local | NodeOption::Subject | NodeOption::Meaningless => Ok(None),
     }
 }
 
-fn reason(option: Use, verb: Verb) -> &'static str {
+fn reason(option: OptionGroup, verb: Verb) -> &'static str {
     match option {
-        Use::Files => "It reads no configuration.",
-        Use::Connection if verb.has(Use::Files) && !matches!(verb, Verb::ConfigCheck | Verb::ConfigShow) => {
+        OptionGroup::Files => "It reads no configuration.",
+        OptionGroup::Connection
+            if verb.has(OptionGroup::Files) && !matches!(verb, Verb::ConfigCheck | Verb::ConfigShow) =>
+        {
             "It acts on a node that is registered or configured, and connects by conninfo of its configuration."
         }
-        Use::Connection | Use::Timeout => "It connects to no server.",
-        Use::Superuser => "Nothing that it does requires a superuser.",
-        Use::Node => "It is about no single node.",
-        Use::Force => "It has no check that could be overridden.",
-        Use::AcceptDataLoss => "Nothing that it does can lose transactions.",
-        Use::DryRun => "It changes nothing.",
-        Use::Yes => "It asks no question.",
-        Use::Csv | Use::Compact => "It has no such output.",
+        OptionGroup::Connection | OptionGroup::Timeout => "It connects to no server.",
+        OptionGroup::Superuser => "Nothing that it does requires a superuser.",
+        OptionGroup::Node => "It is about no single node.",
+        OptionGroup::Force => "It has no check that could be overridden.",
+        OptionGroup::AcceptDataLoss => "Nothing that it does can lose transactions.",
+        OptionGroup::DryRun => "It changes nothing.",
+        OptionGroup::Yes => "It asks no question.",
+        OptionGroup::Csv | OptionGroup::Compact => "It has no such output.",
     }
 }
 
 /// Hands this command over to the node that `--node-id` or `--node-name` means; None if that is the local one.
 ///
 /// # Errors
-/// Exit code 1 if there is no such node, else those of [`hand_over`].
-pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
+/// Exit code 1 if there is no such node, else those of [`run_on_host`].
+pub async fn run_on_named_node(context: &Context) -> Result<Option<Report>> {
     if means_local(context)? {
         return Ok(None);
     }
     let found = discovery::cluster(context).await?;
     let node = own_node::target(context, &found.facts)?;
     let ssh_host = ssh_hosts(context, &found).await.remove(&node.row.node_id);
-    let known = Whereabouts {
+    let known = NodeLocation {
         row: &node.row,
         server: node.facts(),
         system_identifier: found.facts.system_identifier(),
@@ -103,7 +107,7 @@ pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
     };
     let there = far_end(context, &known).await?;
     let words = context.command_line.get(1..).unwrap_or_default();
-    hand_over(context, &there, words).await.map(Some)
+    run_on_host(context, &there, words).await.map(Some)
 }
 
 /// Has the pgbaton of another node carry a command out, with our terminal; its answer and its exit code are ours.
@@ -113,7 +117,7 @@ pub async fn elsewhere(context: &Context) -> Result<Option<Report>> {
 ///
 /// # Errors
 /// Exit code 12 if there is no response: then nothing was begun. 5 if the connection was lost: then the state is unknown.
-pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> Result<Report> {
+pub async fn run_on_host(context: &Context, far_end: &FarEnd, args: &[String]) -> Result<Report> {
     let words = usage::for_another_node(context.verb.words(), args);
     if words.iter().any(|word| word.contains("********")) {
         return Err(Error::failed("a password on the command line cannot be handed to another host")
@@ -131,7 +135,7 @@ pub async fn hand_over(context: &Context, far_end: &FarEnd, args: &[String]) -> 
     context.debug(&command.to_string());
     let signals = Signals::take_over()
         .map_err(|error| Error::from_cause(Exit::Internal, "could not take over signals", &error))?;
-    let around = Surroundings { environment: Some(&context.environment), ..Surroundings::default() };
+    let around = ChildContext { environment: Some(&context.environment), ..ChildContext::default() };
     let attached = process::Attached::start(&command, &around, terminal)
         .map_err(|error| Error::from_cause(Exit::LocalCommand, "could not hand the command over", &error))?;
     let by_ssh = matches!(far_end.reached, Reached::Ssh { .. });

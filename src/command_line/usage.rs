@@ -8,7 +8,7 @@ use clap::{Arg, Command};
 use crate::cli;
 use crate::command_line::getopt;
 use crate::error::{Error, Exit, sentence};
-use crate::facts::check_name::Name;
+use crate::facts::check_name::CheckName;
 use crate::verb::{Errors, Verb};
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
@@ -143,7 +143,7 @@ pub fn exit_code_of(command: &str, words: &[OsString], exit: Exit) -> Exit {
     let asks = |word: &OsString| {
         let word = word.to_str().unwrap_or_default();
         let option = word.split_once('=').map_or(word, |(option, _)| option);
-        Name::of_option(option).is_some() || OF_CHECK.contains(&option)
+        CheckName::of_option(option).is_some() || OF_CHECK.contains(&option)
     };
     let cannot_tell = match Verb::parse(command).map(|verb| verb.traits().errors) {
         None | Some(Errors::Own) => false,
@@ -161,7 +161,7 @@ pub fn nagios_label(command: &str, words: &[OsString]) -> Option<&'static str> {
     if !words.contains(&"--nagios") {
         return None;
     }
-    let option = |word: &&str| Name::of_option(word.split_once('=').map_or(*word, |(option, _)| option));
+    let option = |word: &&str| CheckName::of_option(word.split_once('=').map_or(*word, |(option, _)| option));
     let mut named = words.iter().filter_map(option);
     let verb = Verb::parse(command)?;
     match (verb, named.next(), named.next()) {
@@ -289,7 +289,7 @@ impl Complaint<'_> {
         if let Some((_, why)) = NOT_HERE.iter().find(|(name, _)| *name == option) {
             return out.detail(*why).into();
         }
-        match elsewhere(option) {
+        match commands_with_option(option) {
             Some(commands) => out
                 .detail(format!("It belongs to {commands}; here repmgr ignores it, with a warning."))
                 .into(),
@@ -360,7 +360,7 @@ impl Complaint<'_> {
 }
 
 /// Returns the commands that have this option of repmgr's: `"standby clone"`.
-fn elsewhere(option: &str) -> Option<String> {
+fn commands_with_option(option: &str) -> Option<String> {
     if !getopt::is_of_repmgr(option) {
         return None;
     }
@@ -499,7 +499,7 @@ mod tests {
         assert!(!judge("node check", "pgbaton node check --bogus"));
         assert!(!judge("node status", "pgbaton node status --nagios"));
         // Every check has an option, and none is forgotten.
-        for name in Name::ALL {
+        for name in CheckName::ALL {
             let given = format!("pgbaton node check {}", name.option());
             assert!(cli::tree().try_get_matches_from(given.split(' ')).is_ok(), "{given}");
         }

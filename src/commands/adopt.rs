@@ -8,12 +8,12 @@ use serde_json::json;
 use crate::cli::operation::Cleanup;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::journal::{self, Entry};
+use crate::journal::{self, StoredJournal};
 use crate::output::{Data, Report};
-use crate::site::state_directory::{self, Taken};
+use crate::site::state_directory::{self, Adoption};
 use crate::system::clock;
 use crate::system::files;
-use crate::system::lock::Holder;
+use crate::system::lock::LocalLockHolder;
 use crate::ui::Level;
 
 /// Makes the state directory of this node its own: what is another's is moved aside, what lies elsewhere is moved here.
@@ -21,14 +21,18 @@ use crate::ui::Level;
 /// # Errors
 /// Exit code 1 if that would leave an unfinished operation behind or there is nothing to adopt, 30 if a command is running there.
 pub async fn run(context: &Context, from: Option<&Path>) -> Result<Report> {
-    let me = Holder { pid: std::process::id(), command: context.verb.to_string(), started_at: clock::now() };
+    let me = LocalLockHolder {
+        pid: std::process::id(),
+        command: context.verb.to_string(),
+        started_at: clock::now(),
+    };
     let from = match from {
         Some(path) => Some(std::path::absolute(path).map_err(|error| {
             Error::from_cause(Exit::Failed, "could not find the directory", &error.into())
         })?),
         None => None,
     };
-    let Taken { path, aside, from, already } = state_directory::adopt(context, from, &me).await?;
+    let Adoption { path, aside, from, already } = state_directory::adopt(context, from, &me).await?;
     let shown = path.display();
     let would = if context.options.dry_run { "would be" } else { "was" };
     let say = |text: String| context.ui.say(Level::Notice, &text);
@@ -94,8 +98,8 @@ pub async fn cleanup(context: &Context, args: &Cleanup) -> Result<Report> {
 }
 
 /// Returns the finished operations that neither option keeps, oldest first.
-fn selected<'a>(all: &'a [Entry], args: &Cleanup, now: Timestamp) -> Vec<&'a Entry> {
-    let mut finished: Vec<&Entry> = all.iter().filter(|entry| entry.is_over()).collect();
+fn selected<'a>(all: &'a [StoredJournal], args: &Cleanup, now: Timestamp) -> Vec<&'a StoredJournal> {
+    let mut finished: Vec<&StoredJournal> = all.iter().filter(|entry| entry.is_over()).collect();
     let newest = args.newest.map_or(0, |count| count as usize);
     finished.truncate(finished.len().saturating_sub(newest));
     let age = args.older_than.map(|days| SignedDuration::from_hours(24 * i64::from(days)));

@@ -25,18 +25,18 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::stays_down;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::source;
-use crate::far_end::protocol::{Answered, BEAT, Call, ConfigurationFile, Frame, Reply, SILENCE, VOID};
+use crate::far_end::protocol::{BEAT, Call, ConfigurationFile, Frame, Reply, ResponseLine, SILENCE, VOID};
 use crate::observe::{discovery, hosts, replication_login};
 use crate::operation::live::Live;
 use crate::operation::outcome::World as _;
-use crate::operation::run::effect::alone;
+use crate::operation::run::effect::run_single_step;
 use crate::output::{Data, Report};
 use crate::pg::control_file;
 use crate::plan::keep_down::AsStandby;
 use crate::plan::{FileOp, Op, Step, could_not};
 use crate::secret::{Secret, Secrets};
 use crate::site::state_directory;
-use crate::system::lock::{Holder, LocalLock};
+use crate::system::lock::{LocalLock, LocalLockHolder};
 use crate::system::{clock, files, inspect};
 use crate::ui::Level;
 
@@ -120,7 +120,7 @@ impl Served<'_> {
                 line = lines.next_line() => {
                     let Ok(Some(line)) = line else { break };
                     let is_gone = self.silence() >= SILENCE;
-                    self.hear();
+                    self.note_contact();
                     match serde_json::from_str(&line) {
                         Ok(Frame::Call { number, call }) if self.void.get() && call.has_effect() => {
                             let void = Answer { reply: Reply::Void, confirms: false };
@@ -199,7 +199,7 @@ impl Served<'_> {
     }
 
     /// Takes note that the coordinator was heard, and of how long it was not.
-    fn hear(&self) {
+    fn note_contact(&self) {
         self.void.set(self.void.get() || self.silence() > VOID);
         self.heard.set(clock::since_boot());
     }
@@ -210,7 +210,7 @@ impl Served<'_> {
 
     /// Writes an answer; false if the reader is gone.
     async fn write(&self, out: &mut (impl AsyncWrite + Unpin), number: u64, answer: Answer) -> bool {
-        let Ok(mut line) = serde_json::to_string(&Answered { number, reply: answer.reply }) else {
+        let Ok(mut line) = serde_json::to_string(&ResponseLine { number, reply: answer.reply }) else {
             return false;
         };
         line.push('\n');
@@ -273,13 +273,13 @@ impl Served<'_> {
                     Err(error) => Reply::Failed(error.into()),
                 }
             }
-            Call::Arm { back, secrets } => {
+            Call::Arm { rollback, secrets } => {
                 if self.is_learning.get() {
                     // What it would do alone it does only after it has asked them.
                     let _late = timeout(LEARNS, self.learned.notified()).await;
                 }
                 self.live.learn(secrets);
-                self.armed.replace(back);
+                self.armed.replace(rollback);
                 Reply::Done { note: None }
             }
             Call::Disarm => {
@@ -338,7 +338,7 @@ impl Served<'_> {
         if self.lock.borrow().is_some() {
             return Ok(());
         }
-        let me = Holder { pid: std::process::id(), command, started_at: clock::now() };
+        let me = LocalLockHolder { pid: std::process::id(), command, started_at: clock::now() };
         let lock = state_directory::lock_as(self.context, &me).await?;
         self.lock.replace(Some(lock));
         Ok(())
@@ -377,7 +377,7 @@ impl Served<'_> {
                 // A shutdown that goes on has to end first, however long it takes.
                 patient.timeout_s = patient.timeout_s.max(SHUTDOWN_S);
             }
-            match alone(&self.live, &patient).await {
+            match run_single_step(&self.live, &patient).await {
                 None => ui.say(Level::Notice, &format!("already done: {}", step.title)),
                 Some(Ok(_)) => ui.say(Level::Notice, &format!("done: {}", step.title)),
                 Some(Err(error)) => ui.message(

@@ -6,7 +6,7 @@ use clap::builder::Resettable;
 
 use crate::cli;
 use crate::error::{Error, Exit, ISSUE_CODES, Result};
-use crate::facts::check_name::Name;
+use crate::facts::check_name::CheckName;
 use crate::output::{Data, Report};
 use crate::system::files;
 
@@ -71,7 +71,7 @@ fn reference() -> String {
         Exit::ALL.iter().map(|exit| format!("{:<5} {}", exit.code(), exit.meaning())).collect();
     let codes: Vec<String> = ISSUE_CODES.iter().map(|(code, what)| format!("{code:<29} {what}")).collect();
     let checks: Vec<String> =
-        Name::ALL.iter().map(|name| format!("{:<21} {}", name.as_str(), name.meaning())).collect();
+        CheckName::ALL.iter().map(|name| format!("{:<21} {}", name.as_str(), name.meaning())).collect();
     include_str!("reference.roff")
         .replace("@EXIT_CODES@", &exits.join("\n"))
         .replace("@ISSUE_CODES@", &codes.join("\n"))

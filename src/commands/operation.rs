@@ -4,7 +4,7 @@ use crate::cli::operation::Operation as Verb;
 use crate::commands::adopt;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::journal::{self, Entry, Status};
+use crate::journal::{self, OperationStatus, StoredJournal};
 use crate::operation::finish::finish;
 use crate::operation::record;
 use crate::operation::view::view;
@@ -63,27 +63,27 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
     }
 }
 
-fn find<'a>(entries: &'a [Entry], id: &str) -> Result<&'a Entry> {
+fn find<'a>(entries: &'a [StoredJournal], id: &str) -> Result<&'a StoredJournal> {
     entries.iter().find(|entry| entry.operation_id == id).ok_or_else(|| {
         Error::failed(format!("there is no operation \"{id}\" on this node"))
             .hint("Run \"pgbaton operation list\" to see the operations of this node.")
     })
 }
 
-fn is_over(entry: &Entry) -> bool {
-    matches!(entry.status(), Status::Finished { .. })
+fn is_over(entry: &StoredJournal) -> bool {
+    matches!(entry.status(), OperationStatus::Finished { .. })
 }
 
 fn finished(id: &str) -> Error {
     Error::failed(format!("operation \"{id}\" is finished")).detail("There is nothing to resume or abandon.")
 }
 
-fn unfinished<'a>(entries: &'a [Entry], id: Option<&str>) -> Result<&'a Entry> {
+fn unfinished<'a>(entries: &'a [StoredJournal], id: Option<&str>) -> Result<&'a StoredJournal> {
     if let Some(id) = id {
         let entry = find(entries, id)?;
         return if is_over(entry) { Err(finished(id)) } else { Ok(entry) };
     }
-    let open: Vec<&Entry> = entries.iter().filter(|entry| !is_over(entry)).collect();
+    let open: Vec<&StoredJournal> = entries.iter().filter(|entry| !is_over(entry)).collect();
     match open.as_slice() {
         [one] => Ok(one),
         [] => Err(Error::failed("no operation is unfinished on this node")),

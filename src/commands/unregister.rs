@@ -4,12 +4,12 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::facts::cluster::NodeFacts;
 use crate::observe::own_node::{secrets_of, target};
-use crate::observe::under_locks::hold;
+use crate::observe::under_locks::lock_cluster;
 use crate::observe::{discovery, open_operations};
-use crate::operation::carry_out::How;
+use crate::operation::carry_out::RunOptions;
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
-use crate::plan::register::{Options, unregister};
+use crate::plan::register::{RegisterOptions, unregister};
 use crate::registry::NodeType;
 use crate::ui::Level;
 
@@ -22,21 +22,21 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     discovery::the_primary(&found.facts)?;
     target(context, &found.facts)?;
     // Of two rows that lead to one server, which may be why one of them is removed, the lock is taken once.
-    let is_first = |node: &&NodeFacts| found.facts.twin_of(node).is_none();
+    let is_first = |node: &&NodeFacts| found.facts.other_node_of_server(node).is_none();
     let rows: Vec<_> = found.facts.nodes.iter().filter(is_first).map(|node| node.row.clone()).collect();
     // A change of roles that goes on meanwhile would record a primary that is not registered any more.
-    let held = hold(context, &rows).await?;
+    let held = lock_cluster(context, &rows).await?;
     let mut facts = held.facts.clone();
     facts.nodes.extend(found.facts.nodes.iter().filter(|node| !is_first(node)).cloned());
     facts.nodes.sort_by_key(|node| node.row.node_id);
     let (primary, _) = discovery::the_primary(&facts)?;
     let target = target(context, &facts)?;
     let present = open_operations::metadata(&held, primary.row.node_id).await;
-    let records = present.is_some_and(|present| present.own && present.own_or_made().is_some());
-    let options = Options { force: context.options.force, records, ..Options::default() };
+    let records = present.is_some_and(|present| present.own && present.own_schema_statements().is_some());
+    let options = RegisterOptions { force: context.options.force, records, ..RegisterOptions::default() };
     let by = context.config().ok().map(|config| (config.node_id, config.node_name.as_str()));
     let plan = unregister(&facts, target, wanted, primary, by, options);
-    let how = How::new(context, secrets_of(&facts)).holding(&held);
+    let how = RunOptions::new(context, secrets_of(&facts)).holding(&held);
     let done = carry_out_with_events(context, &plan, how).await.announced(context).await;
     let row = &target.row;
     if done.acted {

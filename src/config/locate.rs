@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Format, NamedBy, Problem};
-use crate::system::custody;
+use super::{ConfigError, ConfigSyntax, NamedBy, Problem};
 use crate::system::environment::Environment;
+use crate::system::guarded_read;
 
 /// Names the file when no option does.
 pub const VARIABLE: &str = "PGBATON_CONFIG";
@@ -82,7 +82,7 @@ pub fn find(
         return found(places);
     };
     let path = places.working_directory.join(named);
-    match custody::open(&path) {
+    match guarded_read::open(&path) {
         Ok(_) => Ok(Some((path, NamedBy::User))),
         Err(error) => {
             let message = format!("could not open configuration file \"{}\": {error}", path.display());
@@ -111,13 +111,13 @@ fn found(places: &Places) -> Result<Option<(PathBuf, NamedBy)>, ConfigError> {
 }
 
 /// Returns the syntax by the name: `*.toml`, `*.conf`, and what people call copies of theirs: `repmgr*`.
-pub(super) fn format_by_name(path: &Path) -> Option<Format> {
+pub(super) fn format_by_name(path: &Path) -> Option<ConfigSyntax> {
     let name = path.file_name()?.to_str()?;
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => Some(Format::Toml),
-        Some("conf") => Some(Format::RepmgrConf),
+        Some("toml") => Some(ConfigSyntax::Toml),
+        Some("conf") => Some(ConfigSyntax::RepmgrConf),
         // A plain repmgr.conf may well be TOML, too, and would get other defaults.
-        _ => name.starts_with("repmgr").then_some(Format::RepmgrConf),
+        _ => name.starts_with("repmgr").then_some(ConfigSyntax::RepmgrConf),
     }
 }
 
@@ -198,9 +198,9 @@ mod tests {
     #[test]
     fn names_tell_the_syntax() {
         let format = |name: &str| format_by_name(Path::new(name));
-        assert_eq!(format("/etc/pgbaton/pgbaton.toml"), Some(Format::Toml));
-        assert_eq!(format("/etc/repmgr.conf"), Some(Format::RepmgrConf));
-        assert_eq!(format("/etc/repmgr.conf.node2"), Some(Format::RepmgrConf));
+        assert_eq!(format("/etc/pgbaton/pgbaton.toml"), Some(ConfigSyntax::Toml));
+        assert_eq!(format("/etc/repmgr.conf"), Some(ConfigSyntax::RepmgrConf));
+        assert_eq!(format("/etc/repmgr.conf.node2"), Some(ConfigSyntax::RepmgrConf));
         assert_eq!(format("/etc/node2"), None);
     }
 }

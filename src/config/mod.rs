@@ -24,13 +24,13 @@ use serde::Serialize;
 
 pub use parameters::{Config, PARAMETERS, Parameter};
 pub use problem::{ConfigError, Problem};
-use repmgr_conf::Contents;
+use repmgr_conf::ParsedFile;
 pub use state::is_inside;
-use value::{Given, Type};
+use value::{RawValue, Type};
 
 use crate::error::Severity;
-use crate::system::custody;
 use crate::system::environment::user_name;
+use crate::system::guarded_read;
 
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1024 * 1024;
@@ -51,7 +51,7 @@ pub enum NamedBy {
 
 /// The syntax of a file, which also decides the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Format {
+pub enum ConfigSyntax {
     /// `pgbaton.toml`.
     #[serde(rename = "toml")]
     Toml,
@@ -80,7 +80,7 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub(crate) struct Assignment {
     key: String,
-    value: Given,
+    value: RawValue,
     origin: Origin,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Assignment {
 #[derive(Clone, Debug)]
 pub(crate) struct Origins {
     file: PathBuf,
-    format: Format,
+    format: ConfigSyntax,
     parameters: BTreeMap<&'static str, Origin>,
     /// Why its commands are not run, if they are not.
     foreign: Option<String>,
@@ -126,7 +126,7 @@ impl Config {
                     ));
                 Err(ConfigError {
                     file: Some(self.file().to_path_buf()),
-                    problems: vec![self.origin(name).place(problem)],
+                    problems: vec![self.origin(name).locate(problem)],
                 })
             }
             (_, line) => Ok(line.as_ref()),
@@ -134,7 +134,7 @@ impl Config {
     }
 
     /// Returns the syntax of the main file.
-    pub fn format(&self) -> Format {
+    pub fn format(&self) -> ConfigSyntax {
         self.origins.format
     }
 }
@@ -152,11 +152,11 @@ impl fmt::Debug for Config {
 
 /// What came of reading a file: the answer of `config check`.
 #[derive(Debug, Serialize)]
-pub struct Outcome {
+pub struct ConfigCheck {
     /// The main file.
     pub file: PathBuf,
     /// Its syntax.
-    pub format: Format,
+    pub format: ConfigSyntax,
     /// Everything that is wrong, in the order of the file.
     pub problems: Vec<Problem>,
     /// The configuration, unless there are errors among the problems.
@@ -164,7 +164,7 @@ pub struct Outcome {
     pub config: Option<Config>,
 }
 
-impl Outcome {
+impl ConfigCheck {
     /// Returns the configuration and the warnings about it.
     ///
     /// # Errors
@@ -185,13 +185,13 @@ impl Outcome {
 ///
 /// # Errors
 /// Fails if the file itself cannot be read, or may have been written by a user who must not control this program; what is wrong in
-/// it is in the [`Outcome`].
+/// it is in the [`ConfigCheck`].
 pub fn read(
     path: &Path,
     named: NamedBy,
     options: &[(&str, String)],
     check_conninfo: fn(&str) -> Result<(), String>,
-) -> Result<Outcome, ConfigError> {
+) -> Result<ConfigCheck, ConfigError> {
     let unusable = |problem: Problem| ConfigError {
         file: Some(path.to_path_buf()),
         problems: vec![problem.at(path, None)],
@@ -200,7 +200,7 @@ pub fn read(
         let message = format!("could not read configuration file \"{}\": {error}", path.display());
         unusable(Problem::error("config_unreadable", message))
     };
-    let contents = custody::read(path, MOST_BYTES).map_err(|error| unreadable(&error))?;
+    let contents = guarded_read::read(path, MOST_BYTES).map_err(|error| unreadable(&error))?;
     let foreign = accept(path, named, &contents.about).map_err(unusable)?;
     let bytes = contents.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&contents.bytes);
     // A user who can write the file can as well write the files that it includes.
@@ -208,20 +208,20 @@ pub fn read(
     let text = std::str::from_utf8(bytes);
     let outcome = |format| {
         let read = match format {
-            Format::Toml => toml_file::parse(text.unwrap_or_default(), path),
-            Format::RepmgrConf => repmgr_conf::parse(bytes, path, &trusted),
+            ConfigSyntax::Toml => toml_file::parse(text.unwrap_or_default(), path),
+            ConfigSyntax::RepmgrConf => repmgr_conf::parse(bytes, path, &trusted),
         };
         understand(read, path, format, foreign.clone(), options, check_conninfo)
     };
     match (locate::format_by_name(path), &text) {
-        (Some(Format::Toml), Err(error)) => {
+        (Some(ConfigSyntax::Toml), Err(error)) => {
             let valid = bytes.iter().take(error.valid_up_to());
             let line = 1 + valid.filter(|byte| **byte == b'\n').count();
             Err(unreadable(&format!("line {line} is not UTF-8")))
         }
         (Some(format), _) => Ok(outcome(format)),
-        (None, Ok(_)) => Ok(more_plausible(outcome(Format::Toml), outcome(Format::RepmgrConf))),
-        (None, Err(_)) => Ok(outcome(Format::RepmgrConf)),
+        (None, Ok(_)) => Ok(more_plausible(outcome(ConfigSyntax::Toml), outcome(ConfigSyntax::RepmgrConf))),
+        (None, Err(_)) => Ok(outcome(ConfigSyntax::RepmgrConf)),
     }
 }
 
@@ -247,7 +247,7 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
     let mut trusted = vec![0, own_uid()];
     match named {
         NamedBy::User => {
-            if custody::is_world_writable(about) {
+            if guarded_read::is_world_writable(about) {
                 let why = format!("Every user can write to it (mode {:04o}).", about.mode() & 0o7777);
                 return Err(unsafe_file(&why).hint(format!("Run: chmod o-w {quoted}")));
             }
@@ -256,7 +256,7 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
                 .map_or_else(|| format!("user ID {owner}"), |name| format!("user \"{name}\""));
             Ok((!trusted.contains(&owner)).then(|| format!("\"{shown}\" belongs to {name}.")))
         }
-        NamedBy::Found => match custody::concern(path, about, &trusted) {
+        NamedBy::Found => match guarded_read::untrusted_writer(path, about, &trusted) {
             None => Ok(None),
             Some(why) => Err(unsafe_file(&why)
                 .detail("It was found in the working directory.")
@@ -267,7 +267,7 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
         },
         NamedBy::Row { owner } => {
             trusted.extend(owner);
-            match custody::concern(path, about, &trusted) {
+            match guarded_read::untrusted_writer(path, about, &trusted) {
                 None => Ok(None),
                 Some(why) => Err(unsafe_file(&why)
                     .detail("It is named by the metadata of the cluster, which does not prove that it is the intended file.")
@@ -281,8 +281,8 @@ fn accept(path: &Path, named: NamedBy, about: &Metadata) -> Result<Option<String
 }
 
 /// Chooses for a file whose name does not show its syntax: TOML if it is that, else what has fewer errors.
-fn more_plausible(toml: Outcome, repmgr: Outcome) -> Outcome {
-    let errors = |outcome: &Outcome| {
+fn more_plausible(toml: ConfigCheck, repmgr: ConfigCheck) -> ConfigCheck {
+    let errors = |outcome: &ConfigCheck| {
         outcome.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
     };
     if errors(&toml) <= errors(&repmgr) { toml } else { repmgr }
@@ -290,18 +290,18 @@ fn more_plausible(toml: Outcome, repmgr: Outcome) -> Outcome {
 
 /// Validates what a file says.
 fn understand(
-    contents: Contents,
+    contents: ParsedFile,
     path: &Path,
-    format: Format,
+    format: ConfigSyntax,
     foreign: Option<String>,
     options: &[(&str, String)],
     check_conninfo: fn(&str) -> Result<(), String>,
-) -> Outcome {
-    let Contents { mut assignments, mut problems } = contents;
+) -> ConfigCheck {
+    let ParsedFile { mut assignments, mut problems } = contents;
     problems.extend(assignments.iter().filter_map(|assignment| unrecognized(assignment, format)));
     assignments.extend(options.iter().map(|(name, value)| Assignment {
         key: (*name).to_string(),
-        value: Given::Text(value.clone()),
+        value: RawValue::Text(value.clone()),
         origin: Origin::CommandLine,
     }));
     let mut reader =
@@ -323,17 +323,17 @@ fn understand(
         (problem.file.as_deref() != Some(path), problem.file.clone(), problem.line.unwrap_or(usize::MAX))
     });
     let is_valid = problems.iter().all(|problem| problem.severity != Severity::Error);
-    Outcome { file: path.to_path_buf(), format, problems, config: config.filter(|_| is_valid) }
+    ConfigCheck { file: path.to_path_buf(), format, problems, config: config.filter(|_| is_valid) }
 }
 
 /// Complains about a name that is no parameter. repmgr only warns, so a repmgr.conf stays usable.
-fn unrecognized(assignment: &Assignment, format: Format) -> Option<Problem> {
+fn unrecognized(assignment: &Assignment, format: ConfigSyntax) -> Option<Problem> {
     let Assignment { key, value, .. } = assignment;
     if parameters::find(key).is_some() {
         return None;
     }
     // A heading swallows the parameters below it, so it is likely to be one problem and not many.
-    let is_heading = format == Format::Toml && matches!(value, Given::Pairs(_) | Given::Other(_));
+    let is_heading = format == ConfigSyntax::Toml && matches!(value, RawValue::Pairs(_) | RawValue::Other(_));
     let (message, hint) = if let Some(successor) = parameters::successor(key) {
         (format!("parameter \"{key}\" no longer exists"), Some(successor.to_string()))
     } else if let Some(nearest) = parameters::nearest(key).filter(|_| !is_heading) {
@@ -348,22 +348,22 @@ fn unrecognized(assignment: &Assignment, format: Format) -> Option<Problem> {
         (format!("unrecognized configuration parameter \"{key}\""), hint)
     };
     let mut problem = match format {
-        Format::Toml => Problem::error("config_unrecognized_parameter", message),
-        Format::RepmgrConf => Problem::warning("config_unrecognized_parameter", message)
+        ConfigSyntax::Toml => Problem::error("config_unrecognized_parameter", message),
+        ConfigSyntax::RepmgrConf => Problem::warning("config_unrecognized_parameter", message)
             .detail("It is ignored, as repmgr ignores it."),
     };
     problem.hint = hint;
-    Some(assignment.place(problem))
+    Some(assignment.locate(problem))
 }
 
 impl Assignment {
-    fn place(&self, problem: Problem) -> Problem {
-        self.origin.place(problem.key(&self.key))
+    fn locate(&self, problem: Problem) -> Problem {
+        self.origin.locate(problem.key(&self.key))
     }
 }
 
 impl Origin {
-    fn place(&self, problem: Problem) -> Problem {
+    fn locate(&self, problem: Problem) -> Problem {
         match self {
             Self::File { path, line } => problem.at(path, *line),
             Self::CommandLine | Self::Default => problem,
@@ -374,7 +374,7 @@ impl Origin {
 /// Takes parameters out of the assignments and collects what is wrong with them.
 pub(crate) struct Reader<'a> {
     path: &'a Path,
-    format: Format,
+    format: ConfigSyntax,
     foreign: Option<String>,
     assignments: &'a [Assignment],
     problems: Vec<Problem>,
@@ -404,11 +404,11 @@ impl Reader<'_> {
                     };
                     let mut problem = Problem::error("config_invalid_value", message)
                         .detail(format!("The allowed value is {}.", parameter.allowed()));
-                    let as_text = Given::Text(assignment.value.to_string());
+                    let as_text = RawValue::Text(assignment.value.to_string());
                     if assignment.value != as_text && T::read(&as_text, parameter).is_some() {
                         problem = problem.hint("Write it in quotes.");
                     }
-                    self.problems.push(assignment.place(problem));
+                    self.problems.push(assignment.locate(problem));
                     value = earlier;
                     continue;
                 }
@@ -421,8 +421,8 @@ impl Reader<'_> {
         if let Some(example) = parameter.required.filter(|_| !is_set && !has_syntax_errors) {
             let line = match (self.format, example.parse::<i32>()) {
                 (_, Ok(number)) => format!("{name} = {number}"),
-                (Format::Toml, _) => format!("{name} = \"{example}\""),
-                (Format::RepmgrConf, _) => format!("{name} = '{example}'"),
+                (ConfigSyntax::Toml, _) => format!("{name} = \"{example}\""),
+                (ConfigSyntax::RepmgrConf, _) => format!("{name} = '{example}'"),
             };
             let problem =
                 Problem::error("config_missing_parameter", format!("parameter \"{name}\" is missing"))
@@ -433,7 +433,7 @@ impl Reader<'_> {
             self.problems.push(problem);
         }
         let fallback = parameter.required.unwrap_or_else(|| parameter.default_in(self.format));
-        value.or_else(|| T::read(&Given::Text(fallback.to_string()), parameter))
+        value.or_else(|| T::read(&RawValue::Text(fallback.to_string()), parameter))
     }
 
     fn origins(&self) -> Origins {
@@ -454,7 +454,7 @@ impl Reader<'_> {
                 // The place of the first of them that was set.
                 let key = keys.iter().find(|key| config.origin(key) != Origin::Default).or(keys.first());
                 let key = key.copied().unwrap_or_default();
-                found.push(config.origin(key).place(Problem::error(code, message).key(key)));
+                found.push(config.origin(key).locate(Problem::error(code, message).key(key)));
             }
         };
         if let Err(reason) = check_conninfo(&config.conninfo) {
@@ -513,7 +513,7 @@ fn warnings(config: &Config) -> Vec<Problem> {
         let problem = Problem::warning("config_node_name", message).key("node_name").detail(
             "pg_stat_replication shows another name, and synchronous_standby_names has to use that one.",
         );
-        found.push(config.origin("node_name").place(problem));
+        found.push(config.origin("node_name").locate(problem));
     }
     let commands = [("promote_command", &config.promote_command), ("follow_command", &config.follow_command)];
     for (key, command) in commands {
@@ -521,7 +521,7 @@ fn warnings(config: &Config) -> Vec<Problem> {
             let problem = Problem::warning("config_conflict", format!("automatic failover needs \"{key}\""))
                 .key(key)
                 .detail("Without it the daemon does not start.");
-            found.push(config.origin("failover").place(problem));
+            found.push(config.origin("failover").locate(problem));
         }
     }
     found

@@ -68,10 +68,10 @@ impl Parameter {
     }
 
     /// Returns the default that holds for a file format.
-    pub fn default_in(&self, format: super::Format) -> &'static str {
+    pub fn default_in(&self, format: super::ConfigSyntax) -> &'static str {
         match format {
-            super::Format::Toml => self.toml_default.unwrap_or(self.default),
-            super::Format::RepmgrConf => self.default,
+            super::ConfigSyntax::Toml => self.toml_default.unwrap_or(self.default),
+            super::ConfigSyntax::RepmgrConf => self.default,
         }
     }
 }

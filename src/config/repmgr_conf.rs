@@ -9,9 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
-use super::value::Given;
+use super::value::RawValue;
 use super::{Assignment, Origin};
-use crate::system::custody;
+use crate::system::guarded_read;
 
 /// Files may include each other this deep.
 const MAX_DEPTH: usize = 10;
@@ -21,7 +21,7 @@ const MAX_ERRORS: usize = 100;
 
 /// What was found in a file and in those it includes, in the order in which it takes effect.
 #[derive(Debug, Default)]
-pub struct Contents {
+pub struct ParsedFile {
     /// Assignments, later ones winning.
     pub assignments: Vec<Assignment>,
     /// What could not be read.
@@ -29,8 +29,8 @@ pub struct Contents {
 }
 
 /// Parses a file's text; `path` is absolute, so that relative includes are found. Included files have to belong to the `trusted` users.
-pub fn parse(text: &[u8], path: &Path, trusted: &[u32]) -> Contents {
-    let mut contents = Contents::default();
+pub fn parse(text: &[u8], path: &Path, trusted: &[u32]) -> ParsedFile {
+    let mut contents = ParsedFile::default();
     parse_into(text, &Files { chain: vec![path.to_path_buf()], trusted }, &mut contents);
     contents
 }
@@ -44,7 +44,7 @@ struct Files<'a> {
 /// Parses the text of the last file.
 ///
 /// repmgr knows bytes and no encoding. So a comment may be in any; a value that is not UTF-8 cannot be passed on as what was meant.
-fn parse_into(text: &[u8], files: &Files<'_>, contents: &mut Contents) {
+fn parse_into(text: &[u8], files: &Files<'_>, contents: &mut ParsedFile) {
     let Some(path) = files.chain.last() else { return };
     let mut errors = 0;
     for (line, bytes) in (1..).zip(text.split(|byte| *byte == b'\n')) {
@@ -65,7 +65,7 @@ fn parse_into(text: &[u8], files: &Files<'_>, contents: &mut Contents) {
                 "include_dir" => include_directory(&value, line, files, contents),
                 _ => contents.assignments.push(Assignment {
                     key: name.to_string(),
-                    value: Given::Text(value),
+                    value: RawValue::Text(value),
                     origin: Origin::File { path: path.clone(), line },
                 }),
             },
@@ -259,7 +259,7 @@ fn unquote(quoted: &str) -> Result<String, String> {
 }
 
 /// Reads an included file; a missing one is a problem only if it is `required`.
-fn include_file(location: &str, required: bool, line: usize, files: &Files<'_>, contents: &mut Contents) {
+fn include_file(location: &str, required: bool, line: usize, files: &Files<'_>, contents: &mut ParsedFile) {
     let Some(including) = files.chain.last() else { return };
     let wrong =
         |message: String| Problem::error("config_include", message).at(including, line).key("include");
@@ -280,9 +280,9 @@ fn include_file(location: &str, required: bool, line: usize, files: &Files<'_>, 
         contents.problems.push(wrong(format!("could not include \"{name}\": it includes itself")));
         return;
     }
-    match custody::read(&path, super::MOST_BYTES) {
+    match guarded_read::read(&path, super::MOST_BYTES) {
         Ok(read) => {
-            if let Some(why) = custody::concern(&path, &read.about, files.trusted) {
+            if let Some(why) = guarded_read::untrusted_writer(&path, &read.about, files.trusted) {
                 let message = format!("could not include \"{name}\": other users could have written it");
                 contents.problems.push(wrong(message).detail(why));
                 return;
@@ -298,7 +298,7 @@ fn include_file(location: &str, required: bool, line: usize, files: &Files<'_>, 
 }
 
 /// Reads all files `*.conf` of a directory in the order of their names.
-fn include_directory(location: &str, line: usize, files: &Files<'_>, contents: &mut Contents) {
+fn include_directory(location: &str, line: usize, files: &Files<'_>, contents: &mut ParsedFile) {
     let Some(including) = files.chain.last() else { return };
     let wrong =
         |message: String| Problem::error("config_include", message).at(including, line).key("include_dir");
@@ -343,7 +343,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: impl AsRef<[u8]>, path: &Path) -> Contents {
+    fn parse(text: impl AsRef<[u8]>, path: &Path) -> ParsedFile {
         super::parse(text.as_ref(), path, &[0, rustix::process::geteuid().as_raw()])
     }
 
@@ -524,7 +524,7 @@ loop2.conf:2 could not include "/loop.conf": it includes itself
         fn a_quoted_value_is_read_back(value in "[^\0]*") {
             let contents = parse(format!("x = {} # comment", quote(&value)), Path::new("/c"));
             prop_assert_eq!(contents.problems, []);
-            prop_assert_eq!(contents.assignments.first().map(|one| &one.value), Some(&Given::Text(value)));
+            prop_assert_eq!(contents.assignments.first().map(|one| &one.value), Some(&RawValue::Text(value)));
         }
     }
 }

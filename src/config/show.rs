@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Config, Format, Origin, Parameter};
+use super::{Config, ConfigSyntax, Origin, Parameter};
 
 /// The configuration in force: the data of `config show`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -13,7 +13,7 @@ pub struct Shown {
     /// The main file.
     pub file: PathBuf,
     /// Its syntax.
-    pub format: Format,
+    pub format: ConfigSyntax,
     /// All parameters; those for tests only when they are set.
     pub parameters: Vec<ShownParameter>,
 }
@@ -105,14 +105,16 @@ impl ShownParameter {
     }
 
     /// Says where the value comes from, in words that end a line.
-    fn origin(&self, format: Format) -> String {
+    fn origin(&self, format: ConfigSyntax) -> String {
         match (&self.file, self.line, self.source) {
             (Some(file), Some(line), _) => {
                 // A line break in a file's name would end the comment.
                 format!("from {}:{line}", file.display().to_string().replace(char::is_control, "?"))
             }
             (_, _, Source::CommandLine) => "command line".into(),
-            _ if self.differs_by_format && format == Format::RepmgrConf => "default of repmgr.conf".into(),
+            _ if self.differs_by_format && format == ConfigSyntax::RepmgrConf => {
+                "default of repmgr.conf".into()
+            }
             _ => "default".into(),
         }
     }

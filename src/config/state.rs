@@ -106,7 +106,7 @@ impl Config {
     }
 
     fn refuse(&self, problem: Problem) -> ConfigError {
-        let problem = self.origin("state_directory").place(problem.key("state_directory"));
+        let problem = self.origin("state_directory").locate(problem.key("state_directory"));
         ConfigError { file: Some(self.file().to_path_buf()), problems: vec![problem] }
     }
 }

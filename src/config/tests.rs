@@ -16,10 +16,10 @@ fn check_conninfo(text: &str) -> Result<(), String> {
     if text.contains('=') { Ok(()) } else { Err(format!("missing \"=\" after \"{text}\"")) }
 }
 
-fn outcome(text: &str, format: Format) -> Outcome {
+fn outcome(text: &str, format: ConfigSyntax) -> ConfigCheck {
     let path = match format {
-        Format::Toml => "/etc/pgbaton.toml",
-        Format::RepmgrConf => "/etc/repmgr.conf",
+        ConfigSyntax::Toml => "/etc/pgbaton.toml",
+        ConfigSyntax::RepmgrConf => "/etc/repmgr.conf",
     };
     understand(text, Path::new(path), format, &[], check_conninfo)
 }
@@ -27,20 +27,20 @@ fn outcome(text: &str, format: Format) -> Outcome {
 fn understand(
     text: &str,
     path: &Path,
-    format: Format,
+    format: ConfigSyntax,
     options: &[(&str, String)],
     check_conninfo: fn(&str) -> Result<(), String>,
-) -> Outcome {
+) -> ConfigCheck {
     let contents = match format {
-        Format::Toml => toml_file::parse(text, path),
-        Format::RepmgrConf => repmgr_conf::parse(text.as_bytes(), path, &[0, own_uid()]),
+        ConfigSyntax::Toml => toml_file::parse(text, path),
+        ConfigSyntax::RepmgrConf => repmgr_conf::parse(text.as_bytes(), path, &[0, own_uid()]),
     };
     super::understand(contents, path, format, None, options, check_conninfo)
 }
 
 /// Returns a valid configuration with some more lines of TOML.
 pub(super) fn config(more: &str) -> Config {
-    outcome(&format!("{REQUIRED}{more}"), Format::Toml).accept().unwrap().0
+    outcome(&format!("{REQUIRED}{more}"), ConfigSyntax::Toml).accept().unwrap().0
 }
 
 fn fixture(name: &str) -> Config {
@@ -55,7 +55,7 @@ fn put(path: &Path, text: impl AsRef<[u8]>) {
 }
 
 /// Renders problems as `config check` might.
-fn report(outcome: &Outcome) -> String {
+fn report(outcome: &ConfigCheck) -> String {
     let mut text = String::new();
     for problem in &outcome.problems {
         let issue = problem.issue();
@@ -98,7 +98,7 @@ fn the_sample_loads_and_what_it_comments_out_does_too() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let (all, warnings) = outcome(&set, Format::Toml).accept().unwrap();
+    let (all, warnings) = outcome(&set, ConfigSyntax::Toml).accept().unwrap();
     assert_eq!(warnings, []);
     assert!(matches!(all.origin("guard_wait"), Origin::File { .. }));
     // What the sample calls a default is one.
@@ -111,7 +111,7 @@ fn the_sample_loads_and_what_it_comments_out_does_too() {
 #[test]
 fn defaults_are_repmgrs_except_in_pgbaton_toml() {
     let toml = config("");
-    let repmgr = outcome(REQUIRED, Format::RepmgrConf).accept().unwrap().0;
+    let repmgr = outcome(REQUIRED, ConfigSyntax::RepmgrConf).accept().unwrap().0;
     assert!(toml.use_replication_slots);
     assert!(!repmgr.use_replication_slots);
     assert_eq!(toml.guard_wait, Duration::from_secs(60));
@@ -140,7 +140,7 @@ fn everything_wrong_in_a_toml_file_is_reported_at_once() {
                 [guard]\n\
                 wait = 1\n";
     snapbox::assert_data_eq!(
-        report(&outcome(text, Format::Toml)),
+        report(&outcome(text, ConfigSyntax::Toml)),
         str![[r#"
 Error config_unrecognized_parameter: unrecognized configuration parameter "node-id"
     It is in line 1 of "/etc/pgbaton.toml".
@@ -196,7 +196,7 @@ fn everything_wrong_in_a_repmgr_conf_is_reported_at_once() {
                 data_directory='data'\n\
                 data_directory='/data'\n";
     snapbox::assert_data_eq!(
-        report(&outcome(text, Format::RepmgrConf)),
+        report(&outcome(text, ConfigSyntax::RepmgrConf)),
         str![[r#"
 Error config_invalid_value: invalid value for parameter "node_id": "x"
     The allowed value is an integer, at least 1. It is in line 1 of "/etc/repmgr.conf".
@@ -229,7 +229,7 @@ Error config_missing_parameter: parameter "conninfo" is missing
 #[test]
 fn an_empty_file_misses_four_parameters() {
     snapbox::assert_data_eq!(
-        report(&outcome("", Format::RepmgrConf)),
+        report(&outcome("", ConfigSyntax::RepmgrConf)),
         str![[r#"
 Error config_missing_parameter: parameter "node_id" is missing
     Number of the node; unique in the cluster and never changed. The file is "/etc/repmgr.conf".
@@ -250,7 +250,7 @@ Error config_missing_parameter: parameter "data_directory" is missing
 
 #[test]
 fn after_a_syntax_error_nothing_is_called_missing() {
-    let outcome = outcome("node_id = = 1\nnode_name = 'node1'\nlog_level = 'x'", Format::Toml);
+    let outcome = outcome("node_id = = 1\nnode_name = 'node1'\nlog_level = 'x'", ConfigSyntax::Toml);
     let codes: Vec<_> = outcome.problems.iter().map(|problem| problem.code).collect();
     assert_eq!(codes, ["config_syntax", "config_invalid_value"], "{outcome:?}");
     assert!(outcome.config.is_none());
@@ -259,7 +259,7 @@ fn after_a_syntax_error_nothing_is_called_missing() {
 #[test]
 fn options_win_over_the_file() {
     let options = [("data_directory", "/other/".to_string()), ("log_level", "debug".to_string())];
-    let outcome = understand(REQUIRED, Path::new("/c.toml"), Format::Toml, &options, check_conninfo);
+    let outcome = understand(REQUIRED, Path::new("/c.toml"), ConfigSyntax::Toml, &options, check_conninfo);
     let config = outcome.config.unwrap();
     assert_eq!(config.data_directory, Path::new("/other"));
     assert_eq!(config.origin("data_directory"), Origin::CommandLine);
@@ -270,12 +270,14 @@ fn options_win_over_the_file() {
 #[test]
 fn the_last_assignment_wins_and_wrong_ones_before_it_are_still_wrong() {
     let text = format!("{REQUIRED}priority=1\npriority=2\n");
-    let repmgr = outcome(&text, Format::RepmgrConf).config.unwrap();
+    let repmgr = outcome(&text, ConfigSyntax::RepmgrConf).config.unwrap();
     assert_eq!(
         (repmgr.priority, repmgr.origin("priority")),
         (2, Origin::File { path: "/etc/repmgr.conf".into(), line: 6 })
     );
-    assert!(outcome(&format!("{REQUIRED}priority=x\npriority=2\n"), Format::RepmgrConf).config.is_none());
+    assert!(
+        outcome(&format!("{REQUIRED}priority=x\npriority=2\n"), ConfigSyntax::RepmgrConf).config.is_none()
+    );
 }
 
 #[test]
@@ -286,12 +288,15 @@ fn the_syntax_of_other_names_is_told_by_the_content() {
         put(&path, text);
         read(&path, NamedBy::User, &[], check_conninfo).unwrap().format
     };
-    assert_eq!(format(REQUIRED), Format::Toml);
-    assert_eq!(format(&REQUIRED.replace('=', " ")), Format::RepmgrConf);
-    assert_eq!(format("node_id=1\nnode_name=node1\nconninfo='host=a'\nprioriti='5'\n"), Format::RepmgrConf);
+    assert_eq!(format(REQUIRED), ConfigSyntax::Toml);
+    assert_eq!(format(&REQUIRED.replace('=', " ")), ConfigSyntax::RepmgrConf);
+    assert_eq!(
+        format("node_id=1\nnode_name=node1\nconninfo='host=a'\nprioriti='5'\n"),
+        ConfigSyntax::RepmgrConf
+    );
     assert_eq!(
         format("node_id = 1\nnode_name = \"node1\"\nconninfo = \"host=a\"\nx = \"5\"\n"),
-        Format::Toml
+        ConfigSyntax::Toml
     );
 }
 
@@ -313,7 +318,7 @@ fn a_repmgr_conf_is_read_with_a_comment_in_any_encoding_and_with_a_byte_order_ma
         let text = [b"\xef\xbb\xbf# Prim\xe4r\n", REQUIRED.replace('\n', "\r\n").as_bytes()].concat();
         put(&path, text);
         let outcome = read(&path, NamedBy::User, &[], check_conninfo).unwrap();
-        assert_eq!((report(&outcome), outcome.format), (String::new(), Format::RepmgrConf));
+        assert_eq!((report(&outcome), outcome.format), (String::new(), ConfigSyntax::RepmgrConf));
     }
     let path = directory.path().join("pgbaton.toml");
     put(&path, format!("\u{feff}{REQUIRED}"));
@@ -368,14 +373,14 @@ fn shown_configurations_load_again() {
     {
         let config = fixture(name);
         let text = Shown::new(&config, str::to_string).to_toml();
-        let (again, warnings) = outcome(&text, Format::Toml).accept().unwrap();
+        let (again, warnings) = outcome(&text, ConfigSyntax::Toml).accept().unwrap();
         assert_eq!(warnings, []);
         assert_eq!(values(&again), values(&config));
     }
-    let repmgr = outcome(REQUIRED, Format::RepmgrConf).config.unwrap();
+    let repmgr = outcome(REQUIRED, ConfigSyntax::RepmgrConf).config.unwrap();
     let text = Shown::new(&repmgr, str::to_string).to_toml();
     assert!(text.contains("use_replication_slots = false  # default of repmgr.conf\n"), "{text}");
-    assert!(!outcome(&text, Format::Toml).config.unwrap().use_replication_slots);
+    assert!(!outcome(&text, ConfigSyntax::Toml).config.unwrap().use_replication_slots);
 }
 
 #[test]
@@ -426,8 +431,8 @@ config_directory = ""  # default
 proptest! {
     #[test]
     fn any_text_is_understood_or_refused(text in ".*|([a-z_]{1,9} ?=? ?('.{0,5}'|[0-9]{1,3}|\\[\\]|\\{\\}|\"\")\n){0,9}") {
-        outcome(&text, Format::Toml);
-        outcome(&text, Format::RepmgrConf);
+        outcome(&text, ConfigSyntax::Toml);
+        outcome(&text, ConfigSyntax::RepmgrConf);
     }
 
     #[test]
@@ -436,14 +441,14 @@ proptest! {
         config.node_name = name;
         config.promote_command = Some(command).filter(|command| !command.is_empty());
         let text = Shown::new(&config, str::to_string).to_toml();
-        let again = outcome(&text, Format::Toml);
+        let again = outcome(&text, ConfigSyntax::Toml);
         prop_assert_eq!(values(&again.config.unwrap()), values(&config));
     }
 }
 
 #[test]
 fn a_section_with_a_name_like_that_of_a_parameter_is_a_section() {
-    let report = report(&outcome("[section]\nwait = 1\n", Format::Toml));
+    let report = report(&outcome("[section]\nwait = 1\n", ConfigSyntax::Toml));
     assert!(report.contains("If \"[section]\" is a section, remove it"), "{report}");
     assert!(!report.contains("Perhaps you meant"), "{report}");
 }

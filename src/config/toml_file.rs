@@ -7,14 +7,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
-use super::repmgr_conf::Contents;
-use super::value::Given;
+use super::repmgr_conf::ParsedFile;
+use super::value::RawValue;
 use super::{Assignment, Origin};
 
 /// Parses a file's text, and finds as many errors in it as it can.
 ///
 /// One error a line is enough, and what else such a line seems to say is not used.
-pub fn parse(text: &str, path: &Path) -> Contents {
+pub fn parse(text: &str, path: &Path) -> ParsedFile {
     let line = |span: Range<usize>| 1 + text.get(..span.start).unwrap_or(text).matches('\n').count();
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> = Vec::new();
@@ -34,30 +34,30 @@ pub fn parse(text: &str, path: &Path) -> Contents {
         value: given(value, text),
         origin: Origin::File { path: path.to_path_buf(), line: line(key.span()) },
     });
-    Contents { assignments: assignments.collect(), problems }
+    ParsedFile { assignments: assignments.collect(), problems }
 }
 
-fn given(value: &Spanned<DeValue<'_>>, text: &str) -> Given {
+fn given(value: &Spanned<DeValue<'_>>, text: &str) -> RawValue {
     let single = match value.get_ref() {
         // No program can be given a null byte.
-        DeValue::String(string) if !string.contains('\0') => Some(Given::Text(string.to_string())),
-        DeValue::Boolean(boolean) => Some(Given::Boolean(*boolean)),
+        DeValue::String(string) if !string.contains('\0') => Some(RawValue::Text(string.to_string())),
+        DeValue::Boolean(boolean) => Some(RawValue::Boolean(*boolean)),
         DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Given::Integer)
+            i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(RawValue::Integer)
         }
         DeValue::Array(array) => {
             let texts = array.iter().map(|item| item.get_ref().as_str().map(str::to_string));
-            texts.collect::<Option<_>>().map(Given::Texts)
+            texts.collect::<Option<_>>().map(RawValue::Texts)
         }
         DeValue::Table(table) => {
             let pairs = table
                 .iter()
                 .map(|(key, item)| Some((key.get_ref().to_string(), item.get_ref().as_str()?.to_string())));
-            pairs.collect::<Option<_>>().map(Given::Pairs)
+            pairs.collect::<Option<_>>().map(RawValue::Pairs)
         }
         DeValue::String(_) | DeValue::Float(_) | DeValue::Datetime(_) => None,
     };
-    single.unwrap_or_else(|| Given::Other(text.get(value.span()).unwrap_or_default().to_string()))
+    single.unwrap_or_else(|| RawValue::Other(text.get(value.span()).unwrap_or_default().to_string()))
 }
 
 #[cfg(test)]
@@ -78,14 +78,14 @@ mod tests {
             })
             .collect();
         let expected = [
-            (1, "b", Given::Boolean(true)),
-            (2, "a", Given::Text("x".into())),
-            (4, "n", Given::Integer(1000)),
-            (5, "f", Given::Other("1.5".into())),
-            (6, "l", Given::Texts(vec!["x".into(), "y".into()])),
-            (7, "m", Given::Other("[1]".into())),
-            (8, "h", Given::Integer(31)),
-            (9, "t", Given::Pairs(vec![("/a".into(), "/b".into())])),
+            (1, "b", RawValue::Boolean(true)),
+            (2, "a", RawValue::Text("x".into())),
+            (4, "n", RawValue::Integer(1000)),
+            (5, "f", RawValue::Other("1.5".into())),
+            (6, "l", RawValue::Texts(vec!["x".into(), "y".into()])),
+            (7, "m", RawValue::Other("[1]".into())),
+            (8, "h", RawValue::Integer(31)),
+            (9, "t", RawValue::Pairs(vec![("/a".into(), "/b".into())])),
         ];
         assert_eq!(found, expected.map(|(line, key, value)| (line, key.to_string(), value)));
     }

@@ -8,7 +8,7 @@ use super::parameters::Parameter;
 
 /// A value as a file gives it, before its parameter is known.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Given {
+pub enum RawValue {
     /// Text, and everything in a repmgr.conf.
     Text(String),
     /// A TOML boolean.
@@ -23,7 +23,7 @@ pub enum Given {
     Other(String),
 }
 
-impl Given {
+impl RawValue {
     /// Returns a single value as text: repmgr has nothing else, so a quoted number is a number.
     fn scalar(&self) -> Option<String> {
         match self {
@@ -43,7 +43,7 @@ impl Given {
 }
 
 /// Shows the value in a message.
-impl fmt::Display for Given {
+impl fmt::Display for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Texts(texts) => f.write_str(&texts.join(",")),
@@ -62,7 +62,7 @@ impl fmt::Display for Given {
 /// The type of a parameter.
 pub trait Type: Sized {
     /// Reads a value; `None` if it is not allowed.
-    fn read(given: &Given, parameter: &Parameter) -> Option<Self>;
+    fn read(given: &RawValue, parameter: &Parameter) -> Option<Self>;
 
     /// Writes the value so that it reads the same again.
     fn write(&self) -> toml::Value;
@@ -77,7 +77,7 @@ pub trait Type: Sized {
 }
 
 impl Type for bool {
-    fn read(given: &Given, _: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, _: &Parameter) -> Option<Self> {
         match given.scalar()?.to_ascii_lowercase().as_str() {
             "true" | "on" | "yes" | "1" => Some(true),
             "false" | "off" | "no" | "0" => Some(false),
@@ -96,7 +96,7 @@ impl Type for bool {
 
 /// repmgr's integers have 32 bits, whatever they count.
 impl Type for i32 {
-    fn read(given: &Given, parameter: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, parameter: &Parameter) -> Option<Self> {
         given.scalar()?.parse().ok().filter(|value| *value >= parameter.least)
     }
 
@@ -119,7 +119,7 @@ fn at_least(what: &str, parameter: &Parameter) -> String {
 }
 
 impl Type for u32 {
-    fn read(given: &Given, parameter: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, parameter: &Parameter) -> Option<Self> {
         i32::read(given, parameter)?.try_into().ok()
     }
 
@@ -134,7 +134,7 @@ impl Type for u32 {
 
 /// Whole seconds.
 impl Type for Duration {
-    fn read(given: &Given, parameter: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, parameter: &Parameter) -> Option<Self> {
         Some(Self::from_secs(u32::read(given, parameter)?.into()))
     }
 
@@ -151,7 +151,7 @@ impl Type for Duration {
 macro_rules! or_off {
     ($type:ty) => {
         impl Type for Option<$type> {
-            fn read(given: &Given, parameter: &Parameter) -> Option<Self> {
+            fn read(given: &RawValue, parameter: &Parameter) -> Option<Self> {
                 match i32::read(given, parameter)? {
                     -1 => Some(None),
                     _ => Some(Some(<$type>::read(given, parameter)?)),
@@ -174,7 +174,7 @@ or_off!(Duration);
 
 /// Text that cannot be empty.
 impl Type for String {
-    fn read(given: &Given, parameter: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, parameter: &Parameter) -> Option<Self> {
         let text = given.text()?;
         (!text.is_empty() && text.len() <= parameter.longest).then(|| text.to_string())
     }
@@ -193,7 +193,7 @@ impl Type for String {
 
 /// The data directory: other programs are given it too, from other working directories.
 impl Type for PathBuf {
-    fn read(given: &Given, _: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, _: &Parameter) -> Option<Self> {
         given.text().map(tidy).filter(|path| path.is_absolute())
     }
 
@@ -229,7 +229,7 @@ fn tidy(text: &str) -> PathBuf {
 macro_rules! or_unset {
     ($type:ty, $allowed:literal, $make:expr) => {
         impl Type for Option<$type> {
-            fn read(given: &Given, _: &Parameter) -> Option<Self> {
+            fn read(given: &RawValue, _: &Parameter) -> Option<Self> {
                 let text = given.text()?;
                 Some((!text.is_empty()).then(|| $make(text)))
             }
@@ -250,9 +250,9 @@ or_unset!(PathBuf, "a path", tidy);
 
 /// A list: separated by commas in a text, or a TOML array.
 impl Type for Vec<String> {
-    fn read(given: &Given, _: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, _: &Parameter) -> Option<Self> {
         let words = match given {
-            Given::Texts(texts) => texts.clone(),
+            RawValue::Texts(texts) => texts.clone(),
             _ => given.text()?.split(',').map(str::to_string).collect(),
         };
         Some(words.iter().map(|word| word.trim().to_string()).filter(|word| !word.is_empty()).collect())
@@ -303,12 +303,14 @@ impl TablespaceMapping {
 
 /// One mapping a line in repmgr.conf, a table in TOML.
 impl Type for Vec<TablespaceMapping> {
-    fn read(given: &Given, _: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, _: &Parameter) -> Option<Self> {
         match given {
-            Given::Text(text) if text.is_empty() => Some(Self::new()),
-            Given::Text(text) => Some(vec![TablespaceMapping::parse(text)?]),
-            Given::Texts(texts) => texts.iter().map(|text| TablespaceMapping::parse(text)).collect(),
-            Given::Pairs(pairs) => pairs.iter().map(|(old, new)| TablespaceMapping::new(old, new)).collect(),
+            RawValue::Text(text) if text.is_empty() => Some(Self::new()),
+            RawValue::Text(text) => Some(vec![TablespaceMapping::parse(text)?]),
+            RawValue::Texts(texts) => texts.iter().map(|text| TablespaceMapping::parse(text)).collect(),
+            RawValue::Pairs(pairs) => {
+                pairs.iter().map(|(old, new)| TablespaceMapping::new(old, new)).collect()
+            }
             _ => None,
         }
     }
@@ -351,7 +353,7 @@ impl Delay {
 }
 
 impl Type for Option<Delay> {
-    fn read(given: &Given, _: &Parameter) -> Option<Self> {
+    fn read(given: &RawValue, _: &Parameter) -> Option<Self> {
         match given.scalar()?.trim() {
             "" => Some(None),
             text => Delay::parse(text).map(Some),
@@ -386,7 +388,7 @@ macro_rules! choice {
         }
 
         impl Type for $name {
-            fn read(given: &Given, _: &Parameter) -> Option<Self> {
+            fn read(given: &RawValue, _: &Parameter) -> Option<Self> {
                 let text = given.text()?;
                 [$(Self::$variant),+].into_iter().find(|choice| choice.as_str().eq_ignore_ascii_case(text))
             }
@@ -516,7 +518,7 @@ mod tests {
     use super::*;
 
     fn read<T: Type>(name: &str, text: &str) -> Option<T> {
-        T::read(&Given::Text(text.into()), find(name).unwrap())
+        T::read(&RawValue::Text(text.into()), find(name).unwrap())
     }
 
     #[test]

@@ -41,9 +41,9 @@ pub enum Fork {
     /// At this position: what comes after it is not shared.
     At(Lsn),
     /// They are one, as far as their histories say.
-    Never,
+    None,
     /// They have no beginning in common.
-    Always,
+    NoCommonAncestor,
 }
 
 /// Finds the fork as pg_rewind does: the last timeline that began at the same position for both ends with the earlier of its two ends.
@@ -61,9 +61,9 @@ pub fn fork(ours: (&[Switch], TimelineId), theirs: (&[Switch], TimelineId)) -> F
     let (ours, theirs) = (pieces(ours), pieces(theirs));
     let shared = ours.iter().zip(&theirs).take_while(|(a, b)| (a.0, a.1) == (b.0, b.1)).last();
     match shared {
-        None => Fork::Always,
+        None => Fork::NoCommonAncestor,
         Some(((_, _, Some(a)), (_, _, Some(b)))) => Fork::At(*a.min(b)),
-        Some(((_, _, end), (_, _, other))) => end.or(*other).map_or(Fork::Never, Fork::At),
+        Some(((_, _, end), (_, _, other))) => end.or(*other).map_or(Fork::None, Fork::At),
     }
 }
 
@@ -83,8 +83,8 @@ mod tests {
         assert_eq!(of(&[switch(1, 40)], 2, &[switch(1, 50)], 3), Fork::At(Lsn(40)));
         assert_eq!(of(&[switch(1, 40)], 2, &[switch(1, 40), switch(2, 90)], 3), Fork::At(Lsn(90)));
         assert_eq!(of(&[switch(1, 40)], 3, &[switch(1, 40), switch(2, 90)], 4), Fork::At(Lsn(40)));
-        assert_eq!(of(&[switch(1, 40)], 2, &[switch(1, 40)], 2), Fork::Never);
-        assert_eq!(of(&[], 1, &[], 1), Fork::Never);
-        assert_eq!(of(&[], 2, &[switch(1, 40)], 3), Fork::Always);
+        assert_eq!(of(&[switch(1, 40)], 2, &[switch(1, 40)], 2), Fork::None);
+        assert_eq!(of(&[], 1, &[], 1), Fork::None);
+        assert_eq!(of(&[], 2, &[switch(1, 40)], 3), Fork::NoCommonAncestor);
     }
 }

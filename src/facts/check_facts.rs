@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::facts::check_name::Name;
+use crate::facts::check_name::CheckName;
 use crate::facts::cluster::bounded;
 use crate::facts::rejoin::FUNCTIONS;
 use crate::facts::settings::NOT_LOWER;
@@ -15,9 +15,9 @@ use crate::pg::client::{Session, SqlError};
 
 /// What a server was queried for by the checks.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct CheckAnswer {
     /// The answer, or why there is none.
-    pub more: Result<More, String>,
+    pub more: Result<CheckServerFacts, String>,
     /// Its clock against the one here.
     pub clock: Option<Clock>,
     /// The password was sent over the network as it is.
@@ -35,7 +35,7 @@ pub struct Clock {
 
 /// What a server says for the checks.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct More {
+pub struct CheckServerFacts {
     /// The database that we are in.
     pub database: String,
     /// The role may see all settings.
@@ -110,13 +110,13 @@ const REPMGRD: &str = "SELECT json_build_object('running', repmgr.repmgrd_is_run
      'paused', repmgr.repmgrd_is_paused())::text";
 
 /// Asks a server what these checks need, until a moment and no longer. What has come by then counts.
-pub async fn ask(session: &Session, names: &[Name], until: Instant) -> Asked {
+pub async fn query_check_facts(session: &Session, names: &[CheckName], until: Instant) -> CheckAnswer {
     // By itself: the time of anything else would make the answer less certain.
     let clock = bounded(until, clock(session)).await.ok().flatten();
-    let more = match bounded(until, more(session)).await {
+    let more = match bounded(until, query_check_server_facts(session)).await {
         Ok(mut more) => {
             // Counting very many files takes long, so it is done only if needed.
-            if names.iter().any(|name| matches!(name, Name::ArchiveReady | Name::Archiver)) {
+            if names.iter().any(|name| matches!(name, CheckName::ArchiveReady | CheckName::Archiver)) {
                 match bounded(until, ready(session)).await {
                     Ok(Some((files, age_s))) => {
                         (more.archive_ready, more.ready_age_s) = (Some(files), age_s);
@@ -125,17 +125,17 @@ pub async fn ask(session: &Session, names: &[Name], until: Instant) -> Asked {
                     Err(error) => more.ready_uncounted = Some(error.to_string()),
                 }
             }
-            if names.contains(&Name::Repmgrd) {
+            if names.contains(&CheckName::Repmgrd) {
                 more.repmgrd = bounded(until, repmgrd(session)).await.unwrap_or_default();
             }
             Ok(more)
         }
         Err(error) => Err(error.to_string()),
     };
-    Asked { more, clock, exposed_password: session.exposed_password() }
+    CheckAnswer { more, clock, exposed_password: session.exposed_password() }
 }
 
-async fn more(session: &Session) -> Result<More, SqlError> {
+async fn query_check_server_facts(session: &Session) -> Result<CheckServerFacts, SqlError> {
     let functions = FUNCTIONS.map(|name| format!("('pg_catalog.{name}')")).join(", ");
     let settings =
         NOT_LOWER.map(|(name, _)| format!("json_build_array('{name}', current_setting('{name}')::bigint)"));

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 /// What has to be known for a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Needs {
+pub enum CheckNeeds {
     /// Files and programs of the node's host; the server may be down.
     Host,
     /// What the node's server says.
@@ -15,7 +15,7 @@ pub enum Needs {
     Everything,
 }
 
-impl Needs {
+impl CheckNeeds {
     /// Says whether the node's host has to be looked at.
     pub fn host(self) -> bool {
         matches!(self, Self::Host | Self::Everything)
@@ -37,11 +37,11 @@ macro_rules! names {
     ($($name:ident, $text:literal, $option:literal, $item:literal, $nagios:literal, $needs:ident, $meaning:literal;)+) => {
         /// A check. The names are fixed: monitoring depends on them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Name {
+        pub enum CheckName {
             $(#[doc = $meaning] $name,)+
         }
 
-        impl Name {
+        impl CheckName {
             /// All of them, in the order in which they are shown.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
@@ -66,8 +66,8 @@ macro_rules! names {
             }
 
             /// Returns what has to be known.
-            pub fn needs(self) -> Needs {
-                match self { $(Self::$name => Needs::$needs,)+ }
+            pub fn needs(self) -> CheckNeeds {
+                match self { $(Self::$name => CheckNeeds::$needs,)+ }
             }
 
             /// Returns what it is about, for the manual.
@@ -132,7 +132,7 @@ names! {
         "a standby has standby.signal, and would start as one; a primary has none";
 }
 
-impl Name {
+impl CheckName {
     /// Says whether it is made where none is named. repmgrd is not: who has none would never be well.
     pub fn is_usual(self) -> bool {
         self != Self::Repmgrd
@@ -144,7 +144,7 @@ impl Name {
     }
 }
 
-impl Serialize for Name {
+impl Serialize for CheckName {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.as_str())
     }
@@ -158,12 +158,12 @@ mod tests {
 
     #[test]
     fn no_two_checks_have_one_name() {
-        for words in [Name::as_str, Name::option, Name::item, Name::nagios] {
-            let all: BTreeSet<&str> = Name::ALL.iter().map(|name| words(*name)).collect();
-            assert_eq!(all.len(), Name::ALL.len());
+        for words in [CheckName::as_str, CheckName::option, CheckName::item, CheckName::nagios] {
+            let all: BTreeSet<&str> = CheckName::ALL.iter().map(|name| words(*name)).collect();
+            assert_eq!(all.len(), CheckName::ALL.len());
         }
-        for name in Name::ALL {
-            assert_eq!(Name::of_option(name.option()), Some(*name));
+        for name in CheckName::ALL {
+            assert_eq!(CheckName::of_option(name.option()), Some(*name));
         }
     }
 }

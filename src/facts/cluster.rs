@@ -30,21 +30,21 @@ pub struct NodeFacts {
     /// Its row.
     pub row: NodeRow,
     /// What it says, or why it says nothing.
-    pub server: Result<ServerFacts, Silence>,
+    pub server: Result<ServerFacts, Unavailable>,
 }
 
 /// Why a node said nothing about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Silence {
+pub struct Unavailable {
     /// Whether anything at all was heard from it.
     pub answered: Answered,
     /// The error.
     pub text: Text,
 }
 
-carries_text!(Silence);
+carries_text!(Unavailable);
 
-impl Silence {
+impl Unavailable {
     /// A node that said nothing for a reason that one line holds.
     pub fn new(answered: Answered, text: impl Into<Text>) -> Self {
         Self { answered, text: text.into() }
@@ -66,13 +66,13 @@ impl Silence {
     }
 }
 
-impl From<ConnectError> for Silence {
+impl From<ConnectError> for Unavailable {
     fn from(error: ConnectError) -> Self {
         Self { answered: error.answered, text: error.text }
     }
 }
 
-impl From<SqlError> for Silence {
+impl From<SqlError> for Unavailable {
     fn from(error: SqlError) -> Self {
         Self { answered: Answered::Spoke, text: error.text }
     }
@@ -85,16 +85,16 @@ pub const LATE: &str = "connected, but the query timed out";
 ///
 /// # Errors
 /// Returns why it said nothing.
-pub async fn ask_node(
+pub async fn query_node(
     conninfo: &str,
     environment: &Environment,
     deadline: Duration,
-) -> Result<(Session, ServerFacts), Silence> {
-    let conninfo = Conninfo::parse(conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
+) -> Result<(Session, ServerFacts), Unavailable> {
+    let conninfo = Conninfo::parse(conninfo).map_err(|error| Unavailable::invalid(&error.to_string()))?;
     let until = Instant::now() + deadline;
     let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
     let session = connect(&conninfo, environment, &options).await?;
-    let facts = bounded(until, server::ask(&session)).await?;
+    let facts = bounded(until, server::query_server_facts(&session)).await?;
     Ok((session, facts))
 }
 
@@ -122,7 +122,7 @@ pub async fn gather(
     let nodes = join_all(rows.iter().map(|row| async {
         let server = match known.iter().find(|(node_id, _)| *node_id == row.node_id) {
             Some((_, facts)) => Ok(facts.clone()),
-            None => ask_node(&row.conninfo, environment, deadline).await.map(|(_, facts)| facts),
+            None => query_node(&row.conninfo, environment, deadline).await.map(|(_, facts)| facts),
         };
         NodeFacts { row: row.clone(), server }
     }))
@@ -146,7 +146,7 @@ impl ClusterFacts {
                 Ok(server)
                     if !server.in_recovery
                         && own == Some(server.system_identifier.as_str())
-                        && self.twin_of(node).is_none() =>
+                        && self.other_node_of_server(node).is_none() =>
                 {
                     Some((node, server))
                 }
@@ -171,29 +171,29 @@ impl ClusterFacts {
     }
 
     /// Returns why the server at a node's address is none of this cluster: another one listens there now.
-    pub fn stranger(&self, node: &NodeFacts) -> Option<Silence> {
+    pub fn stranger(&self, node: &NodeFacts) -> Option<Unavailable> {
         let server = node.facts().filter(|_| node.row.node_type != NodeType::Witness)?;
         let own = self.system_identifier()?;
-        (server.system_identifier != own).then(|| Silence::stranger(&server.system_identifier, own))
+        (server.system_identifier != own).then(|| Unavailable::stranger(&server.system_identifier, own))
     }
 
     /// Takes the word from the servers of other clusters, but for that of one node: what they say of themselves is not said of the nodes.
     /// Returns the ids of these nodes.
-    pub fn disown_strangers(&mut self, except: Option<i32>) -> Vec<i32> {
-        let strangers: Vec<(i32, Silence)> = (self.nodes.iter())
+    pub fn discard_foreign_servers(&mut self, except: Option<i32>) -> Vec<i32> {
+        let strangers: Vec<(i32, Unavailable)> = (self.nodes.iter())
             .filter(|node| Some(node.row.node_id) != except)
             .filter_map(|node| Some((node.row.node_id, self.stranger(node)?)))
             .collect();
-        for (id, silence) in &strangers {
+        for (id, unavailable) in &strangers {
             if let Some(node) = self.nodes.iter_mut().find(|node| node.row.node_id == *id) {
-                node.server = Err(silence.clone());
+                node.server = Err(unavailable.clone());
             }
         }
         strangers.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Returns another node whose connection leads to the very same running server, if that server is rather the other one's.
-    pub fn twin_of(&self, node: &NodeFacts) -> Option<&NodeFacts> {
+    pub fn other_node_of_server(&self, node: &NodeFacts) -> Option<&NodeFacts> {
         let server = node.facts()?;
         let claim = |node: &NodeFacts| {
             let fits = match node.row.node_type {

@@ -37,7 +37,7 @@ pub struct Marker {
 
 /// What is in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Contents {
+pub enum DirectoryContents {
     /// There is no such directory.
     Missing,
     /// It is empty.
@@ -58,16 +58,16 @@ pub enum Contents {
 }
 
 /// Looks into a directory.
-pub fn look(path: &Path) -> Contents {
+pub fn inspect_directory(path: &Path) -> DirectoryContents {
     if path.symlink_metadata().is_err() {
-        return Contents::Missing;
+        return DirectoryContents::Missing;
     }
     let mut names: Vec<String> = match files::names_in(path) {
         Ok(names) => names.into_iter().map(|name| name.to_string_lossy().into_owned()).collect(),
-        Err(error) => return Contents::Unreadable(format!("{error:#}")),
+        Err(error) => return DirectoryContents::Unreadable(format!("{error:#}")),
     };
     if names.is_empty() {
-        return Contents::Empty;
+        return DirectoryContents::Empty;
     }
     let running = running_postmaster(path);
     let version = major_of(path).ok();
@@ -75,14 +75,14 @@ pub fn look(path: &Path) -> Contents {
         && (version.is_none() || !path.join("global/pg_control").exists() || never_started(path))
         && let Some(marker) = read_marker(path).or_else(|| barely_begun(path, &names))
     {
-        return Contents::UnfinishedClone(marker);
+        return DirectoryContents::UnfinishedClone(marker);
     }
     if version.is_some() || running.is_some() {
-        return Contents::DataDirectory { major: version.unwrap_or_default(), running };
+        return DirectoryContents::DataDirectory { major: version.unwrap_or_default(), running };
     }
     names.sort();
     names.truncate(5);
-    Contents::Other(names)
+    DirectoryContents::Other(names)
 }
 
 fn read_marker(path: &Path) -> Option<Marker> {
@@ -91,10 +91,10 @@ fn read_marker(path: &Path) -> Option<Marker> {
 }
 
 /// Looks into a directory that a server is to run on: a clone that lacks only the removal of its mark is a data directory.
-pub fn look_past_mark(path: &Path) -> Contents {
-    match look(path) {
-        Contents::UnfinishedClone(_) if leftover(path).is_some() => {
-            Contents::DataDirectory { major: major_of(path).unwrap_or_default(), running: None }
+pub fn look_past_mark(path: &Path) -> DirectoryContents {
+    match inspect_directory(path) {
+        DirectoryContents::UnfinishedClone(_) if leftover(path).is_some() => {
+            DirectoryContents::DataDirectory { major: major_of(path).unwrap_or_default(), running: None }
         }
         other => other,
     }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn is_unfinished(names: &[&str]) -> bool {
-        matches!(look(made(names).path()), Contents::UnfinishedClone(_))
+        matches!(inspect_directory(made(names).path()), DirectoryContents::UnfinishedClone(_))
     }
 
     #[test]
@@ -316,7 +316,10 @@ mod tests {
         assert!(!is_unfinished(&["PG_VERSION", "global/pg_control", "standby.signal", "backup_label"]));
         assert!(!is_unfinished(&["pgbaton_clone/", "diary"]));
         assert!(!is_unfinished(&["pgbaton_clone/diary"]));
-        assert_eq!(look(made(&["diary"]).path()), Contents::Other(vec!["diary".into()]));
-        assert_eq!(look(made(&[]).path()), Contents::Empty);
+        assert_eq!(
+            inspect_directory(made(&["diary"]).path()),
+            DirectoryContents::Other(vec!["diary".into()])
+        );
+        assert_eq!(inspect_directory(made(&[]).path()), DirectoryContents::Empty);
     }
 }

@@ -41,9 +41,9 @@ pub struct HostFacts {
     /// The file system did not say in time what the data directory is.
     pub silent: bool,
     /// File systems; None where there was no time to find out.
-    pub places: Option<Vec<Place>>,
+    pub places: Option<Vec<FileSystemSpace>>,
     /// Places whose free space could not be determined.
-    pub unseen: Vec<Unseen>,
+    pub unseen: Vec<UnreadablePath>,
     /// Files that pg_rewind could not read or write; None if there was no time to check them all, or it was not requested.
     pub untouchable: Option<Vec<String>>,
     /// A rewind was begun and not finished.
@@ -67,7 +67,7 @@ pub struct HostFacts {
 
 /// A file system that the server writes to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Place {
+pub struct FileSystemSpace {
     /// What of the server lies there.
     pub what: String,
     /// Where.
@@ -80,7 +80,7 @@ pub struct Place {
 
 /// A place that the server writes to, and that cannot be looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Unseen {
+pub struct UnreadablePath {
     /// What of the server lies there.
     pub what: String,
     /// Where.
@@ -91,7 +91,7 @@ pub struct Unseen {
     pub broken: bool,
 }
 
-impl Place {
+impl FileSystemSpace {
     /// Returns how much is free, in per cent: what df does not call used.
     pub fn free_percent(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a percentage")]
@@ -102,7 +102,7 @@ impl Place {
 
 /// What a data directory is. May take as long as the file system takes.
 #[derive(Clone, Debug, Default)]
-pub struct Looked {
+pub struct HostDirectory {
     /// It holds a data directory.
     pub is_data_directory: bool,
     /// It is the one that the server named.
@@ -114,10 +114,10 @@ pub struct Looked {
 }
 
 /// Looks what a data directory is. `servers` is the one that the server names.
-pub fn look(data: &Path, servers: Option<&Path>) -> Looked {
+pub fn inspect_data_directory(data: &Path, servers: Option<&Path>) -> HostDirectory {
     let is_data_directory =
-        matches!(directory::look_past_mark(data), directory::Contents::DataDirectory { .. });
-    Looked {
+        matches!(directory::look_past_mark(data), directory::DirectoryContents::DataDirectory { .. });
+    HostDirectory {
         standby_signal: data.join(rejoin::STANDBY_SIGNAL).try_exists().ok().filter(|_| is_data_directory),
         is_data_directory,
         is_servers: servers.map(|servers| same(data, servers)),
@@ -126,9 +126,9 @@ pub fn look(data: &Path, servers: Option<&Path>) -> Looked {
 }
 
 /// Returns the files that pg_rewind could not read or write. Every file is looked at, which takes as long as there are files.
-pub fn untouchable(data: &Path) -> Vec<String> {
+pub fn files_without_access(data: &Path) -> Vec<String> {
     // A half rewound one is accessible to no server, and is reported.
-    let found = if rejoin::is_half_rewound(data) { Vec::new() } else { rejoin::untouchable(data) };
+    let found = if rejoin::is_half_rewound(data) { Vec::new() } else { rejoin::files_without_access(data) };
     found.iter().map(|path| path.display().to_string()).collect()
 }
 
@@ -150,12 +150,17 @@ fn same(a: &Path, b: &Path) -> bool {
 }
 
 /// Returns the file systems that the server writes to, each once, and the places that cannot be looked at.
-pub fn places(data: &Path) -> (Vec<Place>, Vec<Unseen>) {
+pub fn file_systems(data: &Path) -> (Vec<FileSystemSpace>, Vec<UnreadablePath>) {
     let mut unseen = Vec::new();
     let tablespaces = data.join("pg_tblspc");
     let names = files::names_in(&tablespaces).unwrap_or_else(|error| {
         let why = format!("{:#}", error.root_cause());
-        unseen.push(Unseen { what: "tablespaces".into(), path: tablespaces.clone(), why, broken: false });
+        unseen.push(UnreadablePath {
+            what: "tablespaces".into(),
+            path: tablespaces.clone(),
+            why,
+            broken: false,
+        });
         Vec::new()
     });
     let tablespaces = names.iter().map(|name| ("tablespace", tablespaces.join(name)));
@@ -172,12 +177,12 @@ pub fn places(data: &Path) -> (Vec<Place>, Vec<Unseen>) {
             Ok((free_bytes, all_bytes)) => {
                 seen.push(device);
                 let path = path.canonicalize().unwrap_or(path);
-                out.push(Place { what, path, free_bytes, all_bytes });
+                out.push(FileSystemSpace { what, path, free_bytes, all_bytes });
             }
             Err(error) => {
                 let gone = path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
                 let broken = gone && path.is_symlink();
-                unseen.push(Unseen { what, path, why: error.root_cause().to_string(), broken });
+                unseen.push(UnreadablePath { what, path, why: error.root_cause().to_string(), broken });
             }
         }
     }
@@ -194,7 +199,7 @@ mod tests {
     fn a_file_system_is_named_once() {
         let data = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(data.path().join("pg_wal")).unwrap();
-        let (found, unseen) = places(data.path());
+        let (found, unseen) = file_systems(data.path());
         assert_eq!((found.len(), unseen), (1, vec![]));
         assert_eq!(found[0].what, "data directory");
         assert!(found[0].free_percent() <= 100.0);
@@ -203,9 +208,9 @@ mod tests {
     #[test]
     fn a_directory_is_the_servers_or_not() {
         let data = tempfile::tempdir().unwrap();
-        let found = look(data.path(), Some(data.path()));
+        let found = inspect_data_directory(data.path(), Some(data.path()));
         assert_eq!((found.is_data_directory, found.is_servers), (false, Some(true)));
-        assert_eq!(look(data.path(), Some(Path::new("/nowhere"))).is_servers, Some(false));
+        assert_eq!(inspect_data_directory(data.path(), Some(Path::new("/nowhere"))).is_servers, Some(false));
     }
 
     #[test]
@@ -214,7 +219,7 @@ mod tests {
         std::fs::create_dir_all(data.path().join("pg_wal")).unwrap();
         std::fs::create_dir_all(data.path().join("pg_tblspc")).unwrap();
         symlink("/nowhere/at/all", data.path().join("pg_tblspc/16384")).unwrap();
-        let (found, unseen) = places(data.path());
+        let (found, unseen) = file_systems(data.path());
         assert_eq!(found.len(), 1);
         assert_eq!(unseen.len(), 1, "{unseen:?}");
         assert!(unseen[0].broken && unseen[0].what == "tablespace", "{unseen:?}");
@@ -224,7 +229,7 @@ mod tests {
         // As for a user who may see that there is a directory, and nothing in it.
         let mode = |mode| std::fs::set_permissions(data.path(), PermissionsExt::from_mode(mode)).unwrap();
         mode(0o0);
-        let (found, unseen) = places(data.path());
+        let (found, unseen) = file_systems(data.path());
         mode(0o700);
         assert_eq!(found.len(), 1);
         let what: Vec<(&str, bool)> =

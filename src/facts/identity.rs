@@ -38,7 +38,7 @@ pub struct Identity {
 
 /// The node that is to use a state directory.
 #[derive(Clone, Copy, Debug)]
-pub struct Ours<'a> {
+pub struct StateUser<'a> {
     /// Its id.
     pub node_id: i32,
     /// Its name.
@@ -53,7 +53,7 @@ pub struct Ours<'a> {
 
 /// What a state directory holds.
 #[derive(Debug)]
-pub enum Found {
+pub enum StateContents {
     /// Nothing that belongs to a cluster.
     Nothing,
     /// The file says whose it is.
@@ -69,18 +69,18 @@ pub enum Found {
 
 /// What a state directory is to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum StateOwnership {
     /// It holds nothing yet.
     Free,
     /// It is this node's.
     Ours,
     /// It is another's.
-    Foreign(Foreign),
+    Foreign(ForeignState),
 }
 
 /// Why a state directory is another's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
+pub struct ForeignState {
     /// Whole sentences.
     pub why: String,
     /// The cluster that it belongs to, if that is known.
@@ -130,7 +130,7 @@ impl Identity {
     }
 }
 
-impl Ours<'_> {
+impl StateUser<'_> {
     /// Returns what the file has to say; `before` is what it says now.
     pub fn identity(&self, before: Option<&Identity>) -> Identity {
         let own = |text: &str| text.to_string();
@@ -164,15 +164,23 @@ impl Ours<'_> {
 }
 
 /// Judges what a state directory holds. `holds` returns the system identifier in a data directory of this host.
-pub fn judge(found: &Found, ours: &Ours<'_>, holds: &dyn Fn(&Path) -> Option<String>) -> Standing {
+pub fn state_ownership(
+    found: &StateContents,
+    ours: &StateUser<'_>,
+    holds: &dyn Fn(&Path) -> Option<String>,
+) -> StateOwnership {
     match found {
-        Found::Nothing => Standing::Free,
-        Found::Marked(identity) => judge_marked(identity, ours, holds),
-        Found::Unmarked { topology, open } => judge_unmarked(topology.as_ref(), open, ours),
+        StateContents::Nothing => StateOwnership::Free,
+        StateContents::Marked(identity) => judge_marked(identity, ours, holds),
+        StateContents::Unmarked { topology, open } => judge_unmarked(topology.as_ref(), open, ours),
     }
 }
 
-fn judge_marked(identity: &Identity, ours: &Ours<'_>, holds: &dyn Fn(&Path) -> Option<String>) -> Standing {
+fn judge_marked(
+    identity: &Identity,
+    ours: &StateUser<'_>,
+    holds: &dyn Fn(&Path) -> Option<String>,
+) -> StateOwnership {
     let place = &identity.data_directory;
     let elsewhere = !is_same_place(place, ours.data_directory);
     let kept = identity.in_data_directory().map(str::to_string);
@@ -188,7 +196,7 @@ fn judge_marked(identity: &Identity, ours: &Ours<'_>, holds: &dyn Fn(&Path) -> O
         place.display(),
         ours.described()
     );
-    let foreign = |why| Standing::Foreign(Foreign { why, identifier: identifier.clone(), in_use });
+    let foreign = |why| StateOwnership::Foreign(ForeignState { why, identifier: identifier.clone(), in_use });
     let other_cluster = match (ours.cluster, ours.local) {
         (Some(cluster), _) => identity.system_identifier.as_deref().is_some_and(|seen| seen != cluster),
         (None, Some(local)) => kept.as_deref().is_some_and(|kept| kept != local),
@@ -207,11 +215,15 @@ fn judge_marked(identity: &Identity, ours: &Ours<'_>, holds: &dyn Fn(&Path) -> O
             ours.data_directory.display()
         ));
     }
-    Standing::Ours
+    StateOwnership::Ours
 }
 
 /// State from before there was a file is taken over where everything that names a cluster or a node names ours.
-fn judge_unmarked(topology: Option<&Topology>, open: &[(i32, Option<String>)], ours: &Ours<'_>) -> Standing {
+fn judge_unmarked(
+    topology: Option<&Topology>,
+    open: &[(i32, Option<String>)],
+    ours: &StateUser<'_>,
+) -> StateOwnership {
     let watched = |seen: &Topology| {
         seen.node(ours.node_id).is_some_and(|node| {
             node.row.node_type == NodeType::Witness && node.row.node_name == ours.node_name
@@ -221,7 +233,7 @@ fn judge_unmarked(topology: Option<&Topology>, open: &[(i32, Option<String>)], o
     let is_other = |identifier: &str| known.is_some_and(|known| known != identifier);
     let foreign = |why: String, identifier: Option<String>| {
         let why = format!("{why}, but this is {}.", ours.described());
-        Standing::Foreign(Foreign { why, identifier, in_use: false })
+        StateOwnership::Foreign(ForeignState { why, identifier, in_use: false })
     };
     let seen = topology.and_then(|seen| Some((seen.system_identifier.as_deref()?, seen)));
     if let Some((identifier, seen)) = seen
@@ -246,7 +258,7 @@ fn judge_unmarked(topology: Option<&Topology>, open: &[(i32, Option<String>)], o
             return foreign(why, Some(cluster.clone()));
         }
     }
-    Standing::Ours
+    StateOwnership::Ours
 }
 
 /// Says whether two paths lead to the same directory, or are the same where there is none.
@@ -262,14 +274,14 @@ mod tests {
     const A: &str = "7300000000000000001";
     const B: &str = "7300000000000000002";
 
-    fn ours<'a>(local: Option<&'a str>, cluster: Option<&'a str>) -> Ours<'a> {
-        Ours { node_id: 2, node_name: "node2", data_directory: Path::new("/ours"), local, cluster }
+    fn ours<'a>(local: Option<&'a str>, cluster: Option<&'a str>) -> StateUser<'a> {
+        StateUser { node_id: 2, node_name: "node2", data_directory: Path::new("/ours"), local, cluster }
     }
 
-    fn marked(change: impl Fn(&mut Identity)) -> Found {
+    fn marked(change: impl Fn(&mut Identity)) -> StateContents {
         let mut identity = ours(Some(A), None).identity(None);
         change(&mut identity);
-        Found::Marked(identity)
+        StateContents::Marked(identity)
     }
 
     fn topology(identifier: Option<&str>, node_type: &str) -> Option<Topology> {
@@ -285,22 +297,22 @@ mod tests {
         Some(serde_json::from_value(topology).unwrap())
     }
 
-    fn standing(found: &Found, ours: &Ours<'_>, there: &[(&str, &str)]) -> &'static str {
+    fn standing(found: &StateContents, ours: &StateUser<'_>, there: &[(&str, &str)]) -> &'static str {
         let holds = |path: &Path| {
             there.iter().find(|(place, _)| Path::new(place) == path).map(|(_, holds)| (*holds).to_string())
         };
-        match judge(found, ours, &holds) {
-            Standing::Free => "free",
-            Standing::Ours => "ours",
-            Standing::Foreign(foreign) if foreign.in_use => "in use",
-            Standing::Foreign(_) => "foreign",
+        match state_ownership(found, ours, &holds) {
+            StateOwnership::Free => "free",
+            StateOwnership::Ours => "ours",
+            StateOwnership::Foreign(foreign) if foreign.in_use => "in use",
+            StateOwnership::Foreign(_) => "foreign",
         }
     }
 
     #[test]
     fn state_is_used_only_by_its_own_cluster_and_node() {
         let here = ours(Some(A), None);
-        assert_eq!(standing(&Found::Nothing, &here, &[]), "free");
+        assert_eq!(standing(&StateContents::Nothing, &here, &[]), "free");
         assert_eq!(standing(&marked(|_| ()), &here, &[]), "ours");
         // The cluster was made anew in the same place.
         assert_eq!(standing(&marked(|_| ()), &ours(Some(B), None), &[("/ours", B)]), "foreign");
@@ -333,23 +345,23 @@ mod tests {
         // Before it is registered, its own.
         let before = ours(Some(B), None).identity(None);
         let watching = ours(Some(B), Some(A));
-        assert_eq!(standing(&Found::Marked(before.clone()), &watching, &[]), "ours");
+        assert_eq!(standing(&StateContents::Marked(before.clone()), &watching, &[]), "ours");
         let identity = watching.identity(Some(&before));
         let names = (identity.system_identifier.as_deref(), identity.own_identifier.as_deref());
         assert_eq!(names, (Some(A), Some(B)));
         // No server is asked the next time.
         let later = ours(Some(B), None);
         assert_eq!(later.identity(Some(&identity)), identity);
-        assert_eq!(standing(&Found::Marked(identity.clone()), &later, &[]), "ours");
+        assert_eq!(standing(&StateContents::Marked(identity.clone()), &later, &[]), "ours");
         // Its own server was made anew, and it is registered again.
-        assert_eq!(standing(&Found::Marked(identity), &ours(Some("9"), Some(A)), &[]), "ours");
+        assert_eq!(standing(&StateContents::Marked(identity), &ours(Some("9"), Some(A)), &[]), "ours");
     }
 
     #[test]
     fn state_of_a_version_without_identities_is_taken_over_if_all_that_names_a_cluster_names_ours() {
         let unmarked = |topology: Option<Topology>, open: &[(i32, Option<&str>)]| {
             let open = open.iter().map(|(node, cluster)| (*node, cluster.map(str::to_string))).collect();
-            standing(&Found::Unmarked { topology, open }, &ours(Some(A), None), &[])
+            standing(&StateContents::Unmarked { topology, open }, &ours(Some(A), None), &[])
         };
         assert_eq!(unmarked(None, &[]), "ours");
         assert_eq!(unmarked(topology(None, "standby"), &[(2, None)]), "ours");

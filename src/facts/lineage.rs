@@ -13,14 +13,15 @@ pub struct Lineage {
     /// The text of the history file of the server's timeline; None where it is missing.
     pub history: Option<String>,
     /// The first bytes that were written on each timeline, where that segment is still there.
-    pub first_records: Vec<FirstRecord>,
+    #[serde(rename = "first_records")]
+    pub timeline_starts: Vec<TimelineStart>,
     /// The promotions that it knows of by the metadata, oldest first. They stay when the segments are gone, and go along with the data.
     #[serde(default)]
     pub promotions: Vec<Promotion>,
     /// Records of its own with a time, the most significant one first, or what stands where another server has one: in each file in which
     /// that may be. Read for a comparison only.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub milestones: Vec<Milestone>,
+    #[serde(rename = "milestones", default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<CheckpointSample>,
 }
 
 /// A row of `pgbaton.promotion`.
@@ -34,7 +35,7 @@ pub struct Promotion {
 
 /// The beginning of the first record of a timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FirstRecord {
+pub struct TimelineStart {
     /// The timeline.
     pub timeline: TimelineId,
     /// Where it begins: the switch point of its parent.
@@ -47,7 +48,7 @@ pub struct FirstRecord {
 ///
 /// The record carries the time in seconds, and commits before it in microseconds: no two promotions lead to the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Milestone {
+pub struct CheckpointSample {
     /// The timeline.
     pub timeline: TimelineId,
     /// Where the record begins.
@@ -62,7 +63,7 @@ const BEFORE: u64 = 8192;
 /// How much from it on: more than the record and the headers of pages in it.
 const FROM_IT_ON: u64 = 256;
 
-impl Milestone {
+impl CheckpointSample {
     /// The file of a timeline, and how its name goes on.
     pub(crate) fn file(timeline: TimelineId) -> (TimelineId, &'static str) {
         (timeline, "")
@@ -102,7 +103,7 @@ const PROMOTIONS: &str = "SELECT COALESCE(json_agg(json_build_object('timeline',
      ORDER BY promoted_at), '[]')::text FROM pgbaton.promotion";
 
 /// Asks a server where its WAL comes from; None where the role may read neither files nor the metadata.
-pub async fn ask(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
+pub async fn query_lineage(session: &Session, facts: &ServerFacts) -> Option<Lineage> {
     let (read, promotions) = tokio::join!(files(session, facts), promotions(session));
     match (read, promotions) {
         (Some(lineage), promotions) => Some(Lineage { promotions, ..lineage }),

@@ -15,7 +15,7 @@ use crate::system::environment::Environment;
 
 /// What became of an attempt to connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tried {
+pub struct ConnectionAttempt {
     /// The node that was tried.
     pub node_id: i32,
     /// Why it did not work, in one line.
@@ -27,7 +27,7 @@ pub async fn try_all(
     targets: impl Iterator<Item = (i32, &Secret)>,
     environment: &Environment,
     within: Duration,
-) -> Vec<Tried> {
+) -> Vec<ConnectionAttempt> {
     let options = ConnectOptions { deadline: within, ..ConnectOptions::default() };
     let options = &options;
     let each = targets.map(|(node_id, conninfo)| async move {
@@ -37,16 +37,16 @@ pub async fn try_all(
             }
             Err(error) => Some(error.to_string()),
         };
-        Tried { node_id, error }
+        ConnectionAttempt { node_id, error }
     });
     join_all(each).await
 }
 
 /// How it was learned what a node reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct MatrixRow {
     /// What it has tried.
-    pub tried: Vec<Tried>,
+    pub tried: Vec<ConnectionAttempt>,
     /// The node that has queried it, if it could not be queried from here.
     pub relayed_by: Option<i32>,
 }
@@ -55,7 +55,7 @@ pub struct Row {
 #[derive(Clone, Debug, Default)]
 pub struct MatrixFacts {
     /// The rows that are known.
-    pub rows: BTreeMap<i32, Row>,
+    pub rows: BTreeMap<i32, MatrixRow>,
     /// The hosts that could not be queried from here, and why.
     pub unasked: BTreeMap<i32, Text>,
 }
@@ -192,12 +192,12 @@ mod tests {
         [1, 2, 5].map(|id| NodeRow::example(id, NodeType::Standby)).to_vec()
     }
 
-    fn row(failed: &[i32]) -> Row {
-        let tried = [1, 2, 5].map(|node_id| Tried {
+    fn row(failed: &[i32]) -> MatrixRow {
+        let tried = [1, 2, 5].map(|node_id| ConnectionAttempt {
             node_id,
             error: failed.contains(&node_id).then(|| "connection refused".to_string()),
         });
-        Row { tried: tried.to_vec(), relayed_by: None }
+        MatrixRow { tried: tried.to_vec(), relayed_by: None }
     }
 
     fn unasked() -> Text {
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(judged(&facts).2, Exit::Issues);
         // Another node has queried it.
         facts.rows.insert(2, row(&[]));
-        facts.rows.insert(5, Row { relayed_by: Some(2), ..row(&[]) });
+        facts.rows.insert(5, MatrixRow { relayed_by: Some(2), ..row(&[]) });
         let (matrix, issues, exit) = matrix(&nodes(), &facts);
         assert_eq!((exit, matrix.nodes[2].relayed_by), (Exit::Remote, Some(2)));
         assert_eq!(issues[0].detail.as_deref(), Some("It said: no. Node \"node2\" has queried it instead."));

@@ -2,7 +2,6 @@
 //!
 //! A node that does not respond is a value here, not an error.
 
-pub mod aside;
 pub mod branch;
 pub mod check_facts;
 pub mod check_name;
@@ -13,7 +12,6 @@ pub mod identity;
 pub mod lineage;
 pub mod matrix;
 pub mod paused;
-pub mod places;
 pub mod prepare;
 pub mod rejoin;
 pub mod repmgr;
@@ -24,6 +22,8 @@ pub mod slots;
 pub mod source;
 pub mod start_log;
 pub mod topology;
+pub mod write_locations;
+pub mod written_since;
 
 pub use cluster::{ClusterFacts, NodeFacts, gather};
 pub use server::ServerFacts;

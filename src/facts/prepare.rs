@@ -99,7 +99,7 @@ pub struct DatabaseNow {
 
 /// What there is.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct SetUp {
+pub struct ServerSetup {
     /// The version as a number.
     pub version_num: u32,
     /// Of the cluster; its standbys have the same.
@@ -159,7 +159,7 @@ pub struct Names<'a> {
 ///
 /// # Errors
 /// Those of the queries.
-pub async fn ask(session: &Session, names: Names<'_>) -> Result<SetUp, SqlError> {
+pub async fn query_server_setup(session: &Session, names: Names<'_>) -> Result<ServerSetup, SqlError> {
     let of_15 = session.server_version_num() >= 150_000;
     let alters = if of_15 {
         "has_parameter_privilege(r.oid, 'primary_conninfo', 'ALTER SYSTEM') \
@@ -201,7 +201,7 @@ pub async fn ask(session: &Session, names: Names<'_>) -> Result<SetUp, SqlError>
         shown("hba_file"),
     );
     let params = [Some(names.role), Some(names.replication_role), Some(names.database)];
-    let mut set_up: SetUp = session.query_json(&sql, &params).await?;
+    let mut set_up: ServerSetup = session.query_json(&sql, &params).await?;
     if set_up.superuser {
         ask_as_superuser(session, names, &mut set_up).await?;
     }
@@ -224,7 +224,11 @@ const MEMBER_OF: &str = "WITH RECURSIVE m(role, oid, name) AS (SELECT rolname, o
      UNION SELECT m.role, g.oid, g.rolname FROM m JOIN pg_auth_members a ON a.member = m.oid JOIN pg_roles g ON g.oid = a.roleid) \
      SELECT COALESCE(json_object_agg(role, names), '{}')::text FROM (SELECT role, json_agg(name) AS names FROM m GROUP BY role) x";
 
-async fn ask_as_superuser(session: &Session, names: Names<'_>, set_up: &mut SetUp) -> Result<(), SqlError> {
+async fn ask_as_superuser(
+    session: &Session,
+    names: Names<'_>,
+    set_up: &mut ServerSetup,
+) -> Result<(), SqlError> {
     let roles = [Some(names.role), Some(names.replication_role)];
     let mut values: BTreeMap<String, FileValue> = session.query_json(FILE_VALUES, &[]).await?;
     for (name, setting) in &mut set_up.settings {
@@ -281,7 +285,7 @@ pub async fn denied(session: &Session, role: &str) -> Result<Vec<String>, SqlErr
 
 /// Where a server that runs here listens, by its `postmaster.pid`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalWay {
+pub struct LocalListener {
     /// The directory of its socket, or the first address that it listens on.
     pub host: String,
     /// Its port.
@@ -289,11 +293,11 @@ pub struct LocalWay {
 }
 
 /// Reads where the server that runs on a data directory listens.
-pub fn local_way(data: &Path) -> Option<LocalWay> {
-    way(&files::text(data.join("postmaster.pid")).ok()?, data)
+pub fn local_way(data: &Path) -> Option<LocalListener> {
+    local_listener(&files::text(data.join("postmaster.pid")).ok()?, data)
 }
 
-fn way(text: &str, data: &Path) -> Option<LocalWay> {
+fn local_listener(text: &str, data: &Path) -> Option<LocalListener> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let port = lines.get(3)?.to_string();
     let directory = |directory: &str| match directory.starts_with(['/', '@']) {
@@ -308,7 +312,7 @@ fn way(text: &str, data: &Path) -> Option<LocalWay> {
         ("", address) => address.to_string(),
         (socket, _) => directory(socket),
     };
-    Some(LocalWay { host, port })
+    Some(LocalListener { host, port })
 }
 
 /// Returns the networks that this host is in, loopback among them.
@@ -351,7 +355,7 @@ mod tests {
     fn a_running_server_tells_where_it_listens() {
         let said = |socket: &str, address: &str| {
             let text = format!("12\n/data\n1700000000\n5433\n{socket}\n{address}\n  1 2\nready   \n");
-            way(&text, Path::new("/data")).map(|way| (way.host, way.port))
+            local_listener(&text, Path::new("/data")).map(|way| (way.host, way.port))
         };
         let on = |host: &str| Some((host.to_string(), "5433".to_string()));
         assert_eq!(said("/run/postgresql", "*"), on("/run/postgresql"));
@@ -360,7 +364,7 @@ mod tests {
         assert_eq!(said("", "10.0.0.1"), on("10.0.0.1"));
         assert_eq!(said("", "::"), on("::1"));
         assert_eq!(said("", ""), None);
-        assert_eq!(way("12\n", Path::new("/data")), None);
+        assert_eq!(local_listener("12\n", Path::new("/data")), None);
     }
 
     #[test]

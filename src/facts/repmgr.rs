@@ -17,7 +17,7 @@ pub struct Repmgr {
     /// Its daemon.
     pub daemon: Daemon,
     /// Its sessions.
-    pub visits: Vec<Visit>,
+    pub visits: Vec<RepmgrSession>,
 }
 
 /// What a repmgrd does.
@@ -38,7 +38,7 @@ pub enum Daemon {
 
 /// A session of repmgr.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Visit {
+pub struct RepmgrSession {
     /// The backend process that serves it.
     pub pid: i32,
     /// Where it comes from, to be shown.
@@ -52,9 +52,10 @@ pub struct Visit {
 impl Repmgr {
     /// The sessions that cannot be a daemon's, or may be a command's because they are new. `none_runs` is what [`none_runs`] says of
     /// the cluster.
-    pub fn commands(&self, none_runs: bool) -> Vec<&Visit> {
-        let is_a_commands =
-            |visit: &&Visit| visit.new || none_runs || (visit.here && self.daemon == Daemon::Impossible);
+    pub fn commands(&self, none_runs: bool) -> Vec<&RepmgrSession> {
+        let is_a_commands = |visit: &&RepmgrSession| {
+            visit.new || none_runs || (visit.here && self.daemon == Daemon::Impossible)
+        };
         self.visits.iter().filter(is_a_commands).collect()
     }
 }
@@ -87,7 +88,7 @@ const VISITS: &str = "SELECT json_build_array(EXISTS (SELECT FROM pg_catalog.pg_
 ///
 /// # Errors
 /// Those of the query for its sessions. What it does not report of its daemon is unknown.
-pub async fn ask(session: &Session) -> Result<Repmgr, SqlError> {
+pub async fn query_repmgr(session: &Session) -> Result<Repmgr, SqlError> {
     let query = format!("{VISITS} {IS_REPMGRS}");
     let (extension, visits): (bool, _) = session.query_json(&query, &[Some(&NEW_S.to_string())]).await?;
     let daemon = if extension {
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_old_session_is_a_commands_only_where_no_daemon_can_have_it() {
-        let visit = |new, here| Visit { pid: 7, from: "process 7".into(), new, here };
+        let visit = |new, here| RepmgrSession { pid: 7, from: "process 7".into(), new, here };
         let visits = vec![visit(true, true), visit(false, true), visit(false, false)];
         let node = |daemon| Repmgr { daemon, visits: visits.clone() };
         for (daemon, rests, counted) in [

@@ -68,7 +68,7 @@ const READ_ONLY: &str = "(SELECT d.datname AS database, a.rolname AS role, \
 ///
 /// # Errors
 /// Those of the query.
-pub async fn ask(session: &Session) -> Result<RoleFacts, SqlError> {
+pub async fn query_role_facts(session: &Session) -> Result<RoleFacts, SqlError> {
     let may_set = if session.server_version_num() >= 150_000 {
         "(r.rolsuper OR (has_parameter_privilege('primary_conninfo', 'ALTER SYSTEM') \
          AND has_parameter_privilege('primary_slot_name', 'ALTER SYSTEM')))"

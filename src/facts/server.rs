@@ -5,13 +5,13 @@ mod slot;
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::aside::Written;
 use crate::facts::lineage::Lineage;
+use crate::facts::written_since::WrittenSince;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 
-pub use query::{ask, clients, replay_lsn};
+pub use query::{clients, query_server_facts, replay_lsn};
 pub use slot::Slot;
 
 /// What one server reports, in one query.
@@ -63,7 +63,7 @@ pub struct ServerFacts {
     pub clients: Option<u64>,
     /// What it has written since it diverged from the others; asked for only there, too.
     #[serde(default)]
-    pub written: Option<Written>,
+    pub written: Option<WrittenSince>,
     /// The WAL receiver, where one runs.
     pub receiver: Option<Receiver>,
     /// Servers that stream from this one.

@@ -59,7 +59,7 @@ pub fn neutral(name: &str) -> &'static str {
 /// Where a setting stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum SettingPlace {
     /// Among the options that the server is started with: no file overrides it.
     CommandLine,
     /// In a file.
@@ -73,7 +73,7 @@ pub enum Place {
     Other(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CommandLine => f.write_str("the server's command line"),
@@ -86,18 +86,18 @@ impl fmt::Display for Place {
 
 /// A setting that stands somewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Set {
+pub struct PlacedSetting {
     /// Its name.
     pub name: String,
     /// Its value; None for a connection string, which may hold a password.
     pub value: Option<String>,
     /// Where it stands.
-    pub place: Place,
+    pub place: SettingPlace,
 }
 
-impl Set {
+impl PlacedSetting {
     /// Makes one; what may be a secret is left out.
-    pub fn new(name: &str, value: &str, place: Place) -> Self {
+    pub fn new(name: &str, value: &str, place: SettingPlace) -> Self {
         let name = name.to_ascii_lowercase();
         // There may be a password in it. That it is empty is no secret.
         let value = if name == "primary_conninfo" { value.trim() } else { value };
@@ -118,7 +118,7 @@ impl Set {
     }
 }
 
-impl fmt::Display for Set {
+impl fmt::Display for PlacedSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
             Some(value) => write!(f, "{} = '{}' ({})", self.name, value.replace('\'', "''"), self.place),
@@ -131,7 +131,7 @@ impl fmt::Display for Set {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// What is set, each setting once, where it counts. What is not there has its default.
-    pub set: Vec<Set>,
+    pub set: Vec<PlacedSetting>,
     /// Why not everything could be read.
     #[serde(default)]
     pub unread: Option<String>,
@@ -139,7 +139,7 @@ pub struct Settings {
 
 impl Settings {
     /// Adds a setting that overrides what was added before.
-    pub fn add(&mut self, set: Set) {
+    pub fn add(&mut self, set: PlacedSetting) {
         if names().any(|name| name == set.name) {
             self.set.retain(|other| other.name != set.name);
             self.set.push(set);
@@ -147,7 +147,7 @@ impl Settings {
     }
 
     /// Returns a setting that is set.
-    pub fn get(&self, name: &str) -> Option<&Set> {
+    pub fn get(&self, name: &str) -> Option<&PlacedSetting> {
         self.set.iter().find(|set| set.name == name)
     }
 
@@ -171,12 +171,12 @@ impl Settings {
     }
 
     /// What ends a recovery somewhere, or keeps it on a timeline.
-    pub fn stops(&self) -> Vec<&Set> {
+    pub fn stops(&self) -> Vec<&PlacedSetting> {
         self.set.iter().filter(|set| set.stops_recovery()).collect()
     }
 
     /// What makes a standby promote itself, shut down or pause; without the timeline.
-    pub fn targets(&self) -> Vec<&Set> {
+    pub fn targets(&self) -> Vec<&PlacedSetting> {
         self.stops()
             .into_iter()
             .filter(|set| set.name != TARGET_TIMELINE && set.name != TRIGGER_FILE)
@@ -185,14 +185,14 @@ impl Settings {
 
     /// What a file can clear: the names of settings that end a recovery and do not stand on the command line.
     pub fn clearable(&self) -> Vec<String> {
-        let stops = self.stops().into_iter().filter(|set| set.place != Place::CommandLine);
+        let stops = self.stops().into_iter().filter(|set| set.place != SettingPlace::CommandLine);
         stops.map(|set| set.name.clone()).collect()
     }
 
     /// What no file can override and would keep a server from being a standby that can be pointed elsewhere.
-    pub fn fixed(&self) -> Vec<&Set> {
-        let counts = |set: &&Set| {
-            set.place == Place::CommandLine
+    pub fn fixed(&self) -> Vec<&PlacedSetting> {
+        let counts = |set: &&PlacedSetting| {
+            set.place == SettingPlace::CommandLine
                 && (set.stops_recovery() || UPSTREAM.contains(&&*set.name) && !set.is(""))
         };
         self.set.iter().filter(counts).collect()
@@ -221,7 +221,7 @@ fn number(text: &str) -> Option<i64> {
 }
 
 /// Reads the options that a server was started with; `words` are those after the program, as in `postmaster.opts`.
-pub fn options(words: &[String]) -> Vec<Set> {
+pub fn options(words: &[String]) -> Vec<PlacedSetting> {
     let mut out = Vec::new();
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
@@ -231,7 +231,9 @@ pub fn options(words: &[String]) -> Vec<Set> {
             if rest.is_empty() { words.next() } else { Some(rest) }
         } else if let Some(rest) = word.strip_prefix("-N") {
             let number = if rest.is_empty() { words.next() } else { Some(rest) };
-            out.extend(number.map(|number| Set::new("max_connections", number, Place::CommandLine)));
+            out.extend(
+                number.map(|number| PlacedSetting::new("max_connections", number, SettingPlace::CommandLine)),
+            );
             None
         } else {
             // Options with an argument of their own, which is no option.
@@ -241,7 +243,7 @@ pub fn options(words: &[String]) -> Vec<Set> {
             None
         };
         if let Some((name, value)) = assignment.and_then(|text| text.split_once('=')) {
-            out.push(Set::new(&name.replace('-', "_"), value, Place::CommandLine));
+            out.push(PlacedSetting::new(&name.replace('-', "_"), value, SettingPlace::CommandLine));
         }
     }
     out
@@ -279,12 +281,12 @@ pub fn answered<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Settings, D
     let mut settings = Settings::default();
     for Line { name, value, source, file, line } in lines {
         let place = match (source.as_str(), file) {
-            ("command line", _) => Place::CommandLine,
-            (_, Some(path)) => Place::File { path, line },
-            ("configuration file", None) => Place::Other("a configuration file".into()),
-            (_, None) => Place::Other(source),
+            ("command line", _) => SettingPlace::CommandLine,
+            (_, Some(path)) => SettingPlace::File { path, line },
+            ("configuration file", None) => SettingPlace::Other("a configuration file".into()),
+            (_, None) => SettingPlace::Other(source),
         };
-        settings.add(Set { name, value, place });
+        settings.add(PlacedSetting { name, value, place });
     }
     Ok(settings)
 }
@@ -312,8 +314,11 @@ impl Default for NextStart {
 
 #[cfg(test)]
 pub(crate) fn in_file(pairs: &[(&str, &str)]) -> Settings {
-    let place = || Place::File { path: "/data/postgresql.conf".into(), line: Some(7) };
-    Settings { set: pairs.iter().map(|(name, value)| Set::new(name, value, place())).collect(), unread: None }
+    let place = || SettingPlace::File { path: "/data/postgresql.conf".into(), line: Some(7) };
+    Settings {
+        set: pairs.iter().map(|(name, value)| PlacedSetting::new(name, value, place())).collect(),
+        unread: None,
+    }
 }
 
 #[cfg(test)]
@@ -344,10 +349,10 @@ mod tests {
     #[test]
     fn what_counts_is_what_was_added_last() {
         let mut settings = in_file(&[("recovery_target_time", "2026-01-01"), ("port", "5")]);
-        settings.add(Set::new("Recovery_Target_Time", "", Place::CommandLine));
-        settings.add(Set::new("port", "6", Place::CommandLine));
+        settings.add(PlacedSetting::new("Recovery_Target_Time", "", SettingPlace::CommandLine));
+        settings.add(PlacedSetting::new("port", "6", SettingPlace::CommandLine));
         assert!(settings.stops().is_empty());
-        settings.add(Set::new("recovery_target_xid", "7", Place::CommandLine));
+        settings.add(PlacedSetting::new("recovery_target_xid", "7", SettingPlace::CommandLine));
         assert_eq!(settings.clearable(), Vec::<String>::new());
         assert_eq!(settings.fixed().len(), 1);
         assert_eq!(settings.set.iter().filter(|set| set.name == "port").count(), 1);
@@ -370,7 +375,10 @@ mod tests {
         ] {
             assert_eq!(in_file(&[(name, value)]).clearable(), [name], "{name}");
         }
-        assert_eq!(in_file(&[("recovery_target_timeline", "current")]).targets(), Vec::<&Set>::new());
+        assert_eq!(
+            in_file(&[("recovery_target_timeline", "current")]).targets(),
+            Vec::<&PlacedSetting>::new()
+        );
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub fn of_others(cluster: &ClusterFacts, node_id: i32, upstream_id: i32) -> BTre
         recorded || node.facts().is_some_and(|server| server.in_recovery && streams_by(server, here))
     };
     let (ours, others): (Vec<&NodeFacts>, Vec<&NodeFacts>) = cluster.nodes.iter().partition(follows_us);
-    let needed: BTreeSet<String> = ours.iter().flat_map(|node| names(&node.row)).collect();
-    let others: BTreeSet<String> = others.iter().flat_map(|node| names(&node.row)).collect();
+    let needed: BTreeSet<String> = ours.iter().flat_map(|node| slot_names(&node.row)).collect();
+    let others: BTreeSet<String> = others.iter().flat_map(|node| slot_names(&node.row)).collect();
     others.difference(&needed).cloned().collect()
 }
 
@@ -36,7 +36,7 @@ pub fn stale(cluster: &ClusterFacts, node_id: i32, upstream_id: i32) -> Vec<Stri
 }
 
 /// The slot that a node is recorded with, and the one that it has by default.
-fn names(row: &NodeRow) -> impl Iterator<Item = String> {
+fn slot_names(row: &NodeRow) -> impl Iterator<Item = String> {
     let recorded = row.slot_name.clone().filter(|name| !name.is_empty());
     [Some(node::slot_name(row.node_id)), recorded].into_iter().flatten()
 }

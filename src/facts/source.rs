@@ -10,7 +10,7 @@ use crate::pg::client::{Session, SqlError};
 
 /// What matters for a base backup and for a standby of this server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Source {
+pub struct SourceFacts {
     /// `wal_level`.
     pub wal_level: String,
     /// `port`.
@@ -99,7 +99,7 @@ const FILES: &str = "SELECT DISTINCT f AS path FROM (\
 ///
 /// # Errors
 /// Those of the query.
-pub async fn ask(session: &Session) -> Result<Source, SqlError> {
+pub async fn query_source_facts(session: &Session) -> Result<SourceFacts, SqlError> {
     let may_see = "(SELECT pg_has_role('pg_read_all_settings', 'USAGE'))";
     let names: Vec<String> = cleared().map(|name| format!("'{name}'")).collect();
     let (names, table) = (names.join(", "), settings::table(&[]));
@@ -134,7 +134,7 @@ pub async fn ask(session: &Session) -> Result<Source, SqlError> {
            'reads_server_files', has_function_privilege('pg_read_file(text)', 'EXECUTE') \
                 AND pg_has_role('pg_read_server_files', 'USAGE'))::text"
     );
-    let mut source: Source = session.query_json(&sql, &[]).await?;
+    let mut source: SourceFacts = session.query_json(&sql, &[]).await?;
     if let Ok(sizes) = session.within(SIZES_WITHIN).query_json::<Sizes>(SIZES, &[]).await {
         source.total_bytes = sizes.total_bytes;
         for tablespace in &mut source.tablespaces {
@@ -148,7 +148,7 @@ pub async fn ask(session: &Session) -> Result<Source, SqlError> {
 ///
 /// # Errors
 /// Those of the query.
-pub async fn ask_role(session: &Session) -> Result<(String, bool), SqlError> {
+pub async fn query_role(session: &Session) -> Result<(String, bool), SqlError> {
     const SQL: &str = "SELECT rolname::text, (rolsuper OR rolreplication)::text FROM pg_roles \
                        WHERE rolname = current_user";
     let row = session.query_one(SQL, &[]).await?;

@@ -39,13 +39,13 @@ struct Note {
 }
 
 /// Returns the file in the state directory.
-pub fn ours(state: &Path) -> StartLog {
+pub fn own_start_log(state: &Path) -> StartLog {
     StartLog { path: state.join(DIRECTORY).join("start.log"), is_ours: true }
 }
 
 /// Finds the file for the next start of the server of a data directory.
 pub fn find(data: &Path, running: Option<i32>, state: &Path) -> StartLog {
-    let ours = ours(state);
+    let ours = own_start_log(state);
     let found = match running {
         Some(pid) => output_of(pid),
         None => noted(data, state),

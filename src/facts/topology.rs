@@ -13,7 +13,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
-use crate::system::{custody, files};
+use crate::system::{files, guarded_read};
 
 /// The newest layout that this version reads and the one that it writes.
 const FORMAT: u32 = 1;
@@ -77,7 +77,7 @@ pub fn path(state_directory: &Path) -> PathBuf {
 /// Fails where there is a file that cannot be read or understood; Ok(None) where there is none.
 pub fn load(state_directory: &Path) -> anyhow::Result<Option<Topology>> {
     let path = path(state_directory);
-    let text = match custody::read(&path, MOST_BYTES) {
+    let text = match guarded_read::read(&path, MOST_BYTES) {
         Ok(read) => read.bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("could not read \"{}\"", path.display())),

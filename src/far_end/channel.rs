@@ -18,10 +18,10 @@ use tokio::io::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::far_end::checks::Trouble;
-use crate::far_end::protocol::{Answered, BEAT, Call, Frame};
+use crate::far_end::checks::ChannelFailure;
+use crate::far_end::protocol::{BEAT, Call, Frame, ResponseLine};
 use crate::system::command::Command;
-use crate::system::process::{self, Group, Surroundings};
+use crate::system::process::{self, ChildContext, Group};
 
 /// The longest line that is taken for an answer.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -39,7 +39,7 @@ pub struct Channel {
     outgoing: mpsc::UnboundedSender<String>,
 }
 
-type Waiting = oneshot::Sender<Result<Value, Trouble>>;
+type Waiting = oneshot::Sender<Result<Value, ChannelFailure>>;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -51,7 +51,7 @@ struct State {
     last_number: u64,
     waiting: BTreeMap<u64, Waiting>,
     /// Why nothing comes any more.
-    over: Option<Trouble>,
+    over: Option<ChannelFailure>,
     /// The end of what the child wrote to standard error.
     said: Vec<u8>,
 }
@@ -71,7 +71,7 @@ impl Shared {
         }
     }
 
-    fn end(&self, why: &Trouble) {
+    fn end(&self, why: &ChannelFailure) {
         let mut state = self.state();
         state.over.get_or_insert_with(|| why.clone());
         for (_, waiting) in std::mem::take(&mut state.waiting) {
@@ -87,10 +87,10 @@ impl Channel {
     /// Whatever does not answer within this time is killed.
     pub async fn open(
         command: &Command,
-        around: &Surroundings<'_>,
+        around: &ChildContext<'_>,
         within: Duration,
-    ) -> Result<(Self, Value), Trouble> {
-        let not_started = |error: anyhow::Error| Trouble::NotStarted(format!("{error:#}"));
+    ) -> Result<(Self, Value), ChannelFailure> {
+        let not_started = |error: anyhow::Error| ChannelFailure::NotStarted(format!("{error:#}"));
         #[expect(clippy::disallowed_methods, reason = "processes are started in this room")]
         let mut child = tokio::process::Command::new(&command.program);
         child.args(&command.args).process_group(0);
@@ -99,13 +99,13 @@ impl Channel {
         let program = &command.program;
         let mut child = child
             .spawn()
-            .map_err(|error| Trouble::NotStarted(format!("could not start \"{program}\": {error}")))?;
+            .map_err(|error| ChannelFailure::NotStarted(format!("could not start \"{program}\": {error}")))?;
         // Until it has answered it is a process that may hang forever; dropped on every way out but the good one.
         let mut group = Group::of(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(Trouble::NotStarted(format!("\"{program}\" has no pipes")));
+            return Err(ChannelFailure::NotStarted(format!("\"{program}\" has no pipes")));
         };
         let shared = Arc::new(Shared::default());
         let listening = tokio::spawn(keep_the_end(stderr, Arc::clone(&shared)));
@@ -115,19 +115,19 @@ impl Channel {
                 let status = timeout(END, child.wait()).await;
                 let _ = timeout(END, listening).await;
                 let status = status.ok().and_then(Result::ok).and_then(|status| status.code());
-                Trouble::Ended { status, said: shared.said() }
+                ChannelFailure::Ended { status, said: shared.said() }
             }
         };
         let channel = Self::with(shared, stdout, stdin, ending);
         let hello = channel.call(&Call::Hello, within).await?;
-        group.keep();
+        group.disarm();
         Ok((channel, hello))
     }
 
     /// A channel that has ended: it takes the place of one that is closed on purpose.
     pub fn closed() -> Self {
         let shared = Arc::new(Shared::default());
-        shared.end(&Trouble::Ended { status: None, said: String::new() });
+        shared.end(&ChannelFailure::Ended { status: None, said: String::new() });
         let (outgoing, _) = mpsc::unbounded_channel();
         Self { shared, outgoing }
     }
@@ -137,7 +137,7 @@ impl Channel {
         reader: impl AsyncRead + Unpin + Send + 'static,
         writer: impl AsyncWrite + Unpin + Send + 'static,
     ) -> Self {
-        let ended = std::future::ready(Trouble::Ended { status: None, said: String::new() });
+        let ended = std::future::ready(ChannelFailure::Ended { status: None, said: String::new() });
         Self::with(Arc::default(), reader, writer, ended)
     }
 
@@ -145,7 +145,7 @@ impl Channel {
         shared: Arc<Shared>,
         reader: impl AsyncRead + Unpin + Send + 'static,
         writer: impl AsyncWrite + Unpin + Send + 'static,
-        ending: impl Future<Output = Trouble> + Send + 'static,
+        ending: impl Future<Output = ChannelFailure> + Send + 'static,
     ) -> Self {
         let (outgoing, lines) = mpsc::unbounded_channel();
         tokio::spawn(write(writer, lines));
@@ -157,7 +157,7 @@ impl Channel {
     ///
     /// # Errors
     /// Fails if the channel is closed or closes, or if the answer does not come in time; in the last case the channel stays open.
-    pub async fn call(&self, call: &Call, within: Duration) -> Result<Value, Trouble> {
+    pub async fn call(&self, call: &Call, within: Duration) -> Result<Value, ChannelFailure> {
         let (sender, answer) = oneshot::channel();
         let number = {
             let mut state = self.shared.state();
@@ -169,12 +169,12 @@ impl Channel {
             state.waiting.insert(number, sender);
             number
         };
-        let _cancelled_if_dropped = Asked { channel: self, number };
+        let _cancelled_if_dropped = PendingRequest { channel: self, number };
         self.send(&Frame::Call { number, call: call.clone() });
         match timeout(within, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Trouble::Ended { status: None, said: self.shared.said() }),
-            Err(_) => Err(Trouble::Silent { seconds: within.as_secs(), said: self.shared.said() }),
+            Ok(Err(_)) => Err(ChannelFailure::Ended { status: None, said: self.shared.said() }),
+            Err(_) => Err(ChannelFailure::Silent { seconds: within.as_secs(), said: self.shared.said() }),
         }
     }
 
@@ -192,12 +192,12 @@ impl Channel {
 }
 
 /// A request whose answer is waited for.
-struct Asked<'a> {
+struct PendingRequest<'a> {
     channel: &'a Channel,
     number: u64,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         let unanswered = self.channel.shared.state().waiting.remove(&self.number).is_some();
         if unanswered {
@@ -226,7 +226,11 @@ async fn write(mut writer: impl AsyncWrite + Unpin, mut lines: mpsc::UnboundedRe
 }
 
 /// Hands answers to those who wait for them, until the stream ends or says something else.
-async fn read(reader: impl AsyncRead + Unpin, shared: Arc<Shared>, ending: impl Future<Output = Trouble>) {
+async fn read(
+    reader: impl AsyncRead + Unpin,
+    shared: Arc<Shared>,
+    ending: impl Future<Output = ChannelFailure>,
+) {
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
     loop {
@@ -235,11 +239,11 @@ async fn read(reader: impl AsyncRead + Unpin, shared: Arc<Shared>, ending: impl 
         let whole = matches!(read, Ok(1..)) && line.ends_with(b"\n");
         let text = String::from_utf8_lossy(&line);
         match serde_json::from_str(&text) {
-            Ok(Answered { number, reply }) => shared.answer(number, reply),
+            Ok(ResponseLine { number, reply }) => shared.answer(number, reply),
             Err(_) if whole && text.trim().is_empty() => {}
             Err(_) if whole => {
                 let line = text.trim().chars().take(200).collect();
-                shared.end(&Trouble::Noise { line, said: shared.said() });
+                shared.end(&ChannelFailure::Noise { line, said: shared.said() });
                 return;
             }
             // The beginning of a line says less than how its writer ended.
@@ -342,7 +346,7 @@ mod tests {
         assert!(matches!(peer.next().await, Frame::Cancel { number: cancelled } if cancelled == number));
 
         let late = channel.call(&call, Duration::ZERO).await.unwrap_err();
-        assert_eq!(late, Trouble::Silent { seconds: 0, said: String::new() });
+        assert_eq!(late, ChannelFailure::Silent { seconds: 0, said: String::new() });
         let (number, _) = peer.asked().await;
         assert!(matches!(peer.next().await, Frame::Cancel { number: cancelled } if cancelled == number));
         // The late answer is dropped; the next one is not.
@@ -369,9 +373,9 @@ mod tests {
         for (said, expected) in [
             (
                 Some("Welcome to db1!\n"),
-                Trouble::Noise { line: "Welcome to db1!".into(), said: String::new() },
+                ChannelFailure::Noise { line: "Welcome to db1!".into(), said: String::new() },
             ),
-            (None, Trouble::Ended { status: None, said: String::new() }),
+            (None, ChannelFailure::Ended { status: None, said: String::new() }),
         ] {
             let (channel, mut peer) = pair();
             let call = position("a");
@@ -398,26 +402,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_is_judged_by_its_end_or_its_silence() {
-        let around = Surroundings::default();
+        let around = ChildContext::default();
         let open = async |script: &str, within| {
             let command = Command::new("/bin/sh", ["-c", script]);
             Channel::open(&command, &around, within).await.unwrap_err()
         };
         let ended = open("echo 'no key' >&2; exit 255", SOON).await;
-        assert_eq!(ended, Trouble::Ended { status: Some(255), said: "no key".into() });
+        assert_eq!(ended, ChannelFailure::Ended { status: Some(255), said: "no key".into() });
         let noise = open("echo; echo Welcome; sleep 60", SOON).await;
-        assert_eq!(noise, Trouble::Noise { line: "Welcome".into(), said: String::new() });
+        assert_eq!(noise, ChannelFailure::Noise { line: "Welcome".into(), said: String::new() });
         let half = open("printf half; exit 3", SOON).await;
-        assert_eq!(half, Trouble::Ended { status: Some(3), said: String::new() });
+        assert_eq!(half, ChannelFailure::Ended { status: Some(3), said: String::new() });
         let nothing = Channel::open(&Command::new("/nowhere/x", ["a"]), &around, SOON).await.unwrap_err();
-        assert!(matches!(&nothing, Trouble::NotStarted(why) if why.contains("/nowhere/x")), "{nothing:?}");
+        assert!(
+            matches!(&nothing, ChannelFailure::NotStarted(why) if why.contains("/nowhere/x")),
+            "{nothing:?}"
+        );
 
         // What hangs is killed with all that it has started.
         let directory = tempfile::tempdir().unwrap();
         let pid = directory.path().join("pid");
         let script = format!("sleep 60 & echo $! > {}; wait", pid.display());
         let silent = open(&script, Duration::from_millis(500)).await;
-        assert_eq!(silent, Trouble::Silent { seconds: 0, said: String::new() });
+        assert_eq!(silent, ChannelFailure::Silent { seconds: 0, said: String::new() });
         let pid = crate::system::files::text(pid).unwrap();
         let stat = || crate::system::files::text(format!("/proc/{}/stat", pid.trim()));
         while stat().is_ok_and(|stat| !stat.contains(") Z ")) {

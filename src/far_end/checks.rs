@@ -10,7 +10,7 @@ use crate::plan::{Check, service};
 
 /// Why a far end does not respond.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ChannelFailure {
     /// What leads there could not be started.
     NotStarted(String),
     /// Nothing came in time.
@@ -45,7 +45,7 @@ pub enum Trouble {
     },
 }
 
-impl Trouble {
+impl ChannelFailure {
     /// Says what it means, with what to type.
     fn described(&self, far_end: &FarEnd) -> (String, String, String) {
         let node = format!("node \"{}\"", far_end.node_name);
@@ -151,7 +151,7 @@ pub struct Expected {
 }
 
 /// Judges what a far end said when it was asked who it is.
-pub fn checks(far_end: &FarEnd, expected: &Expected, answer: &Result<Hello, Trouble>) -> Vec<Check> {
+pub fn checks(far_end: &FarEnd, expected: &Expected, answer: &Result<Hello, ChannelFailure>) -> Vec<Check> {
     let node_id = far_end.node_id;
     let checks = match answer {
         Ok(hello) => of_hello(far_end, expected, hello),
@@ -311,7 +311,7 @@ mod tests {
     use crate::far_end::protocol::Control;
     use crate::pg::control_file::ControlState;
     use crate::pg::history::TimelineId;
-    use crate::plan::Verdict;
+    use crate::plan::CheckResult;
     use crate::plan::far_end::tests::by_ssh;
     use crate::system::command::Command;
 
@@ -364,14 +364,14 @@ mod tests {
     }
 
     /// The checks that are no pass, of an answer.
-    fn found(answer: Result<Hello, Trouble>) -> Vec<Check> {
+    fn found(answer: Result<Hello, ChannelFailure>) -> Vec<Check> {
         let all = checks(&by_ssh(), &expected(), &answer);
         assert!(all.iter().all(|check| check.node_id == Some(1)));
-        all.into_iter().filter(|check| check.verdict != Verdict::Pass).collect()
+        all.into_iter().filter(|check| check.verdict != CheckResult::Pass).collect()
     }
 
     #[track_caller]
-    fn one(answer: Result<Hello, Trouble>, name: &str, exit: Exit, hint: &str) {
+    fn one(answer: Result<Hello, ChannelFailure>, name: &str, exit: Exit, hint: &str) {
         let found = found(answer);
         let [check] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((check.name.as_str(), check.exit), (name, exit), "{check:?}");
@@ -422,29 +422,33 @@ mod tests {
         let found = found(other(|hello| hello.locked_by = Some("Process 7 has it.".into())));
         assert_eq!((found.len(), found[0].exit), (1, Exit::Busy));
         let found = super::checks(&by_ssh(), &expected(), &other(|hello| hello.pgbaton = "0.0.9".into()));
-        assert_eq!(found.iter().filter(|check| check.verdict == Verdict::Warning).count(), 1, "{found:?}");
+        assert_eq!(
+            found.iter().filter(|check| check.verdict == CheckResult::Warning).count(),
+            1,
+            "{found:?}"
+        );
     }
 
     #[test]
     fn a_far_end_that_does_not_respond_is_reported_with_a_way_to_try_it() {
         let said = || "Permission denied (publickey).\n".to_string();
         let ssh = "ssh -p 2222 -o BatchMode=yes db1";
-        one(Err(Trouble::NotStarted("no ssh".into())), "far_end", Exit::Remote, ssh);
-        one(Err(Trouble::Silent { seconds: 30, said: String::new() }), "far_end", Exit::Remote, ssh);
-        one(Err(Trouble::Ended { status: Some(255), said: said() }), "far_end", Exit::Remote, ssh);
-        one(Err(Trouble::Ended { status: Some(1), said: said() }), "far_end", Exit::Remote, ssh);
+        one(Err(ChannelFailure::NotStarted("no ssh".into())), "far_end", Exit::Remote, ssh);
+        one(Err(ChannelFailure::Silent { seconds: 30, said: String::new() }), "far_end", Exit::Remote, ssh);
+        one(Err(ChannelFailure::Ended { status: Some(255), said: said() }), "far_end", Exit::Remote, ssh);
+        one(Err(ChannelFailure::Ended { status: Some(1), said: said() }), "far_end", Exit::Remote, ssh);
         one(
-            Err(Trouble::Ended { status: Some(127), said: said() }),
+            Err(ChannelFailure::Ended { status: Some(127), said: said() }),
             "far_end",
             Exit::Remote,
             "pgbaton_bindir",
         );
-        let noise = Trouble::Noise { line: "Welcome".into(), said: String::new() };
+        let noise = ChannelFailure::Noise { line: "Welcome".into(), said: String::new() };
         one(Err(noise), "far_end", Exit::Remote, "start-up files");
-        let other = Trouble::Protocol { pgbaton: "9.9".into(), protocol: 9 };
+        let other = ChannelFailure::Protocol { pgbaton: "9.9".into(), protocol: 9 };
         one(Err(other), "far_end", Exit::Remote, "the same version");
 
-        let error = Trouble::Ended { status: Some(255), said: said() }.error(&by_ssh());
+        let error = ChannelFailure::Ended { status: Some(255), said: said() }.error(&by_ssh());
         assert_eq!(
             error.text.detail.unwrap(),
             "ssh ended with status 255. It said: Permission denied (publickey)."

@@ -1,5 +1,5 @@
 //! What is said between a coordinator and a far end: lines of JSON, numbered requests one way ([`Frame`]) and numbered answers the other way
-//! ([`Answered`]), many at once.
+//! ([`ResponseLine`]), many at once.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::assess::checks::{HostFacts, HostQuestion};
 use crate::error::{Error, Exit, Text};
-use crate::facts::matrix::Tried;
+use crate::facts::matrix::ConnectionAttempt;
 use crate::facts::settings::NextStart;
 use crate::pg::control::Manager;
 use crate::pg::control_file::{ControlState, ShutdownPosition};
 use crate::pg::endpoint::Upstream;
 use crate::pg::history::TimelineId;
-use crate::plan::far_end::Standing;
+use crate::plan::far_end::ServerState;
 use crate::plan::keep_down::AsStandby;
-use crate::plan::{Check, FileOp, Look, Op, Piece, Probe, Standby, Step};
+use crate::plan::{Check, FileOp, FinalCheck, Op, Probe, Standby, Step, ValuePart};
 use crate::registry::NodeRow;
 use crate::secret::Secret;
 use crate::system::command::Command;
@@ -62,7 +62,7 @@ pub enum Frame {
 
 /// A line from the far end.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Answered<R> {
+pub struct ResponseLine<R> {
     /// The request.
     pub number: u64,
     /// The answer.
@@ -119,16 +119,17 @@ pub enum Call {
     /// Say which of these nodes can be connected to from there.
     Row {
         /// The nodes.
-        targets: Vec<Target>,
+        targets: Vec<ConnectTarget>,
         /// Seconds that one of them may take.
         within_s: u64,
         /// Not from there, but from the host of this node, which is to be asked the same.
-        of: Option<Box<Third>>,
+        of: Option<Box<RelayedNode>>,
     },
     /// Keep these steps, and carry them out if the channel closes before the shutdown was reported. Replaces what was kept before.
     Arm {
         /// The steps.
-        back: Vec<Step>,
+        #[serde(rename = "back")]
+        rollback: Vec<Step>,
         /// The secrets that they name.
         #[serde(with = "revealed", default)]
         secrets: BTreeMap<String, Secret>,
@@ -215,7 +216,7 @@ pub enum Reply {
     /// To [`Call::Look`].
     Host(Box<HostFacts>),
     /// To [`Call::Row`].
-    Row(Vec<Tried>),
+    Row(Vec<ConnectionAttempt>),
     /// It could not be done, or the outcome is unknown.
     Failed(Fault),
 }
@@ -224,7 +225,7 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Secured {
     /// The server.
-    pub server: Standing,
+    pub server: ServerState,
     /// There was no `standby.signal`, and there is one now; after a look alone: there would be.
     pub wrote_signal: bool,
     /// There is no `standby.signal`, and what has to be written; only where it was not to be written at once.
@@ -234,7 +235,7 @@ pub struct Secured {
 
 /// A node to connect to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Target {
+pub struct ConnectTarget {
     /// The node.
     pub node_id: i32,
     /// Its conninfo, which may hold a password.
@@ -244,7 +245,7 @@ pub struct Target {
 
 /// A node that is asked by way of another one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Third {
+pub struct RelayedNode {
     /// Its row, with a conninfo without secrets.
     pub row: NodeRow,
     /// How its host is called for ssh, if that is recorded.
@@ -435,7 +436,7 @@ impl Op {
                 on.secret.as_deref().into_iter().chain(bound.map(|(_, name)| name.as_str())).collect()
             }
             Self::Promote { on, command, look } => {
-                let others = look.iter().flat_map(Look::secrets);
+                let others = look.iter().flat_map(FinalCheck::secrets);
                 on.secret.as_deref().into_iter().chain(others).chain(command.iter().flat_map(of)).collect()
             }
             Self::Announce { on, .. } => on.secret.iter().map(String::as_str).collect(),
@@ -467,8 +468,8 @@ impl FileOp {
                 .iter()
                 .flat_map(|setting| &setting.value)
                 .filter_map(|piece| match piece {
-                    Piece::Secret(name) => Some(name.as_str()),
-                    Piece::Text(_) => None,
+                    ValuePart::Secret(name) => Some(name.as_str()),
+                    ValuePart::Text(_) => None,
                 })
                 .collect(),
             Self::MakeDirectory { .. }
@@ -486,7 +487,7 @@ impl FileOp {
     }
 }
 
-impl Look {
+impl FinalCheck {
     fn secrets(&self) -> impl Iterator<Item = &str> {
         self.others.iter().filter_map(|(_, on)| on.secret.as_deref())
     }

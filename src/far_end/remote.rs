@@ -9,19 +9,21 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::assess::checks::{HostFacts, HostQuestion};
-use crate::error::{Error, Exit, Hopeless};
-use crate::facts::matrix::Tried;
+use crate::error::{Error, Exit, PermanentError};
+use crate::facts::matrix::ConnectionAttempt;
 use crate::far_end::channel::Channel;
-use crate::far_end::checks::{Expected, Trouble, checks};
-use crate::far_end::protocol::{Call, ConfigurationFile, Hello, PROTOCOL, Reply, Secured, Target, Third};
+use crate::far_end::checks::{ChannelFailure, Expected, checks};
+use crate::far_end::protocol::{
+    Call, ConfigurationFile, ConnectTarget, Hello, PROTOCOL, RelayedNode, Reply, Secured,
+};
 use crate::pg::control_file::ShutdownPosition;
 use crate::pg::endpoint::Upstream;
-use crate::plan::far_end::Standing;
+use crate::plan::far_end::ServerState;
 use crate::plan::{Check, FarEnd, OnResume, Probe, Step};
 use crate::secret::Secrets;
 use crate::site::Site;
 use crate::system::environment::Environment;
-use crate::system::process::Surroundings;
+use crate::system::process::ChildContext;
 
 /// How long a far end may take to say who it is: ssh's own limit for a connection, and the login.
 pub const OPEN: Duration = Duration::from_secs(30);
@@ -82,7 +84,11 @@ impl Remote {
     ///
     /// # Errors
     /// Output that is not a response of this protocol.
-    pub async fn open(site: &Site, far_end: &FarEnd, within: Duration) -> Result<(Self, Hello), Trouble> {
+    pub async fn open(
+        site: &Site,
+        far_end: &FarEnd,
+        within: Duration,
+    ) -> Result<(Self, Hello), ChannelFailure> {
         let (channel, hello) = open_channel(&site.environment, far_end, within).await?;
         let remote = Self {
             far_end: far_end.clone(),
@@ -118,7 +124,7 @@ impl Remote {
                 let (channel, hello) = open_channel(&self.environment, &self.far_end, OPEN)
                     .await
                     .map_err(|trouble| trouble.error(&self.far_end))?;
-                fit(&self.far_end, hello)?;
+                check_hello(&self.far_end, hello)?;
                 self.channel.replace(Rc::new(channel));
                 let lock = Call::Lock { command: self.command.clone() };
                 self.answered(self.say(&lock, ANSWER).await).map(drop)
@@ -140,25 +146,25 @@ impl Remote {
     pub(crate) fn unanswered(&self, error: Error, mode: Mode) -> anyhow::Error {
         match mode {
             Mode::Fail | Mode::Outage if self.hopeless.get() || self.channel.borrow().is_over() => {
-                Hopeless(error).into()
+                PermanentError(error).into()
             }
             _ => error.into(),
         }
     }
 
-    pub(crate) async fn say(&self, call: &Call, within: Duration) -> Result<Value, Trouble> {
+    pub(crate) async fn say(&self, call: &Call, within: Duration) -> Result<Value, ChannelFailure> {
         let channel = Rc::clone(&self.channel.borrow());
         let asked = Instant::now();
         let said = channel.call(call, within).await?;
         self.round_trip.set(asked.elapsed());
         if said.as_str() == Some("void") {
-            return Err(Trouble::Void);
+            return Err(ChannelFailure::Void);
         }
         Ok(said)
     }
 
     /// The same, but what takes long is waited for only as long as the far end says that it is there.
-    async fn say_in(&self, mode: Mode, call: &Call, within: Duration) -> Result<Value, Trouble> {
+    async fn say_in(&self, mode: Mode, call: &Call, within: Duration) -> Result<Value, ChannelFailure> {
         if mode == Mode::Fail {
             return self.say(call, within).await;
         }
@@ -179,14 +185,15 @@ impl Remote {
     }
 
     /// Sees to it that a request without a response can be made again; fails if it must not be.
-    async fn recover(&self, trouble: Trouble, mode: Mode) -> Result<(), Error> {
+    async fn recover(&self, trouble: ChannelFailure, mode: Mode) -> Result<(), Error> {
         match (mode, &trouble) {
-            (Mode::Reopen, Trouble::Ended { .. } | Trouble::Noise { .. } | Trouble::Void) => {
-                self.reopen().await
-            }
-            (Mode::Reopen, Trouble::Silent { .. }) => self.take_over().await.map(drop),
+            (
+                Mode::Reopen,
+                ChannelFailure::Ended { .. } | ChannelFailure::Noise { .. } | ChannelFailure::Void,
+            ) => self.reopen().await,
+            (Mode::Reopen, ChannelFailure::Silent { .. }) => self.take_over().await.map(drop),
             // It has stopped answering, and the server may be down by now.
-            (Mode::Outage, Trouble::Silent { .. }) => match self.take_over().await {
+            (Mode::Outage, ChannelFailure::Silent { .. }) => match self.take_over().await {
                 Ok(standing) => match standing.objection() {
                     Some(why) => {
                         self.hopeless.set(true);
@@ -199,7 +206,7 @@ impl Remote {
                     Err(error)
                 }
             },
-            (Mode::Fail | Mode::Outage, Trouble::Void) => {
+            (Mode::Fail | Mode::Outage, ChannelFailure::Void) => {
                 self.hopeless.set(true);
                 Err(self.lost(&trouble))
             }
@@ -209,12 +216,12 @@ impl Remote {
 
     /// Replaces a far end that does not answer: it is ended there, and a new one has the lock and makes certain that the server is no
     /// primary and comes back as a standby only.
-    pub(crate) async fn take_over(&self) -> Result<Standing, Error> {
+    pub(crate) async fn take_over(&self) -> Result<ServerState, Error> {
         let (channel, hello) = open_channel(&self.environment, &self.far_end, SECOND)
             .await
             .map_err(|trouble| trouble.error(&self.far_end))?;
         // The one that does not answer holds the lock.
-        fit(&self.far_end, Hello { locked_by: None, ..hello })?;
+        check_hello(&self.far_end, Hello { locked_by: None, ..hello })?;
         self.channel.replace(Rc::new(channel));
         self.reopened.set(true);
         self.armed.take();
@@ -257,7 +264,7 @@ impl Remote {
         self.done(&Call::Unsecure, ANSWER, Mode::Fail).await
     }
 
-    async fn ask(&self, call: &Call, within: Duration, mode: Mode) -> Result<Reply, Error> {
+    async fn request(&self, call: &Call, within: Duration, mode: Mode) -> Result<Reply, Error> {
         let mut said = self.say_in(mode, call, within).await;
         if let Err(trouble) = said {
             self.recover(trouble, mode).await?;
@@ -266,7 +273,7 @@ impl Remote {
         self.answered(said)
     }
 
-    fn answered(&self, said: Result<Value, Trouble>) -> Result<Reply, Error> {
+    fn answered(&self, said: Result<Value, ChannelFailure>) -> Result<Reply, Error> {
         match serde_json::from_value(said.map_err(|trouble| self.lost(&trouble))?) {
             Ok(Reply::Failed(fault)) => Err(fault.into()),
             Ok(reply) => Ok(reply),
@@ -275,14 +282,14 @@ impl Remote {
     }
 
     /// The error of a request without a response.
-    fn lost(&self, trouble: &Trouble) -> Error {
+    fn lost(&self, trouble: &ChannelFailure) -> Error {
         let name = &self.far_end.node_name;
         let mut error = trouble.error(&self.far_end);
         match trouble {
-            Trouble::Silent { .. } => {
+            ChannelFailure::Silent { .. } => {
                 error.message = format!("pgbaton on the host of node \"{name}\" does not respond");
             }
-            Trouble::Void => {}
+            ChannelFailure::Void => {}
             _ => error.message = format!("the channel to pgbaton on the host of node \"{name}\" is closed"),
         }
         error
@@ -303,7 +310,7 @@ impl Remote {
         within: Duration,
         mode: Mode,
     ) -> Result<Option<String>, Error> {
-        self.note(self.ask(call, within, mode).await?)
+        self.note(self.request(call, within, mode).await?)
     }
 
     fn note(&self, reply: Reply) -> Result<Option<String>, Error> {
@@ -368,7 +375,7 @@ impl Remote {
             return self.confirm(data_directory, mode).await;
         }
         let call = Call::Holds { probe: Box::new(probe.clone()), secrets: named(known, probe.secrets()) };
-        match self.ask(&call, ANSWER, mode).await? {
+        match self.request(&call, ANSWER, mode).await? {
             Reply::Holds(holds) => {
                 if holds && probe.confirms_shutdown() {
                     self.confirmed.set(true);
@@ -398,14 +405,14 @@ impl Remote {
     /// Those of the far end, and exit code 12 if it does not answer.
     pub async fn row(
         &self,
-        targets: &[Target],
+        targets: &[ConnectTarget],
         within: Duration,
-        of: Option<(&Third, Duration)>,
-    ) -> Result<Vec<Tried>, Error> {
+        of: Option<(&RelayedNode, Duration)>,
+    ) -> Result<Vec<ConnectionAttempt>, Error> {
         let (third, more) = of.map_or((None, Duration::ZERO), |(third, more)| (Some(third), more + GRACE));
         let of = third.cloned().map(Box::new);
         let call = Call::Row { targets: targets.to_vec(), within_s: within.as_secs().max(1), of };
-        match self.ask(&call, within + more + GRACE, Mode::Fail).await? {
+        match self.request(&call, within + more + GRACE, Mode::Fail).await? {
             Reply::Row(tried) => Ok(tried),
             other => Err(self.unexpected(&format!("{other:?}"))),
         }
@@ -416,7 +423,7 @@ impl Remote {
     /// # Errors
     /// Those of the far end, and exit code 12 if it does not answer.
     pub async fn configuration_file(&self, path: &str) -> Result<ConfigurationFile, Error> {
-        match self.ask(&Call::ConfigurationFile { path: path.to_string() }, ANSWER, Mode::Fail).await? {
+        match self.request(&Call::ConfigurationFile { path: path.to_string() }, ANSWER, Mode::Fail).await? {
             Reply::File(file) => Ok(file),
             // Not as it is: there is a file in it.
             _ => Err(self.unexpected("it is about something else")),
@@ -427,8 +434,8 @@ impl Remote {
     ///
     /// # Errors
     /// Those of the far end, and exit code 12 if it does not answer.
-    pub async fn look(&self, question: HostQuestion, within: Duration) -> Result<HostFacts, Error> {
-        match self.ask(&Call::Look { question: Box::new(question) }, within, Mode::Fail).await? {
+    pub async fn inspect_host(&self, question: HostQuestion, within: Duration) -> Result<HostFacts, Error> {
+        match self.request(&Call::Look { question: Box::new(question) }, within, Mode::Fail).await? {
             Reply::Host(host) => Ok(*host),
             other => Err(self.unexpected(&format!("{other:?}"))),
         }
@@ -441,7 +448,7 @@ impl Remote {
         mode: Mode,
     ) -> Result<Option<ShutdownPosition>, Error> {
         let call = Call::ShutdownPosition { data_directory: data_directory.to_path_buf() };
-        match self.ask(&call, ANSWER, mode).await? {
+        match self.request(&call, ANSWER, mode).await? {
             Reply::Position(position) => {
                 if position.is_some() {
                     self.confirmed.set(true);
@@ -457,20 +464,24 @@ async fn open_channel(
     environment: &Environment,
     far_end: &FarEnd,
     within: Duration,
-) -> Result<(Channel, Hello), Trouble> {
-    let around = Surroundings { environment: Some(environment), ..Surroundings::default() };
+) -> Result<(Channel, Hello), ChannelFailure> {
+    let around = ChildContext { environment: Some(environment), ..ChildContext::default() };
     let (channel, said) = Channel::open(&far_end.command(), &around, within).await?;
     Ok((channel, understood(&said)?))
 }
 
 /// Makes sense of the first answer, of which another version may have changed everything but two fields.
-fn understood(said: &Value) -> Result<Hello, Trouble> {
+fn understood(said: &Value) -> Result<Hello, ChannelFailure> {
     let hello = said.get("hello").unwrap_or(&Value::Null);
-    let noise = || Trouble::Noise { line: said.to_string().chars().take(200).collect(), said: String::new() };
+    let noise =
+        || ChannelFailure::Noise { line: said.to_string().chars().take(200).collect(), said: String::new() };
     let protocol = hello.get("protocol").and_then(Value::as_u64).ok_or_else(noise)?;
     let pgbaton = hello.get("pgbaton").and_then(Value::as_str).unwrap_or("?").to_string();
     if protocol != u64::from(PROTOCOL) {
-        return Err(Trouble::Protocol { pgbaton, protocol: u32::try_from(protocol).unwrap_or(u32::MAX) });
+        return Err(ChannelFailure::Protocol {
+            pgbaton,
+            protocol: u32::try_from(protocol).unwrap_or(u32::MAX),
+        });
     }
     serde_json::from_value(hello.clone()).map_err(|_| noise())
 }
@@ -499,12 +510,12 @@ pub async fn secured(site: &Site, far_end: &FarEnd, within: Duration) -> Result<
 pub async fn second_channel(site: &Site, far_end: &FarEnd, within: Duration) -> Result<Remote, Error> {
     let (remote, hello) =
         Remote::open(site, far_end, within).await.map_err(|trouble| trouble.error(far_end))?;
-    fit(far_end, Hello { locked_by: None, unfinished: None, ..hello })?;
+    check_hello(far_end, Hello { locked_by: None, unfinished: None, ..hello })?;
     Ok(remote)
 }
 
 /// Looks at whom we talk to, and whether nothing else goes on there. What the operation needs of the server, its own checks have looked at.
-pub(crate) fn fit(far_end: &FarEnd, hello: Hello) -> Result<(), Error> {
+pub(crate) fn check_hello(far_end: &FarEnd, hello: Hello) -> Result<(), Error> {
     let found = checks(far_end, &Expected::default(), &Ok(hello));
     match found.into_iter().find(Check::stops) {
         Some(check) => Err(Error::new(check.exit, check.text)),

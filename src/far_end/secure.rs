@@ -15,7 +15,7 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::directory::{Postmaster, postmaster, postmaster_status};
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::pg::control_file::{self, ControlState};
-use crate::plan::far_end::Standing;
+use crate::plan::far_end::ServerState;
 use crate::site::Site;
 use crate::system::{files, inspect, kill};
 
@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) async fn end_other_far_ends(site: &Site, state_directory: &Path) -> Result<()> {
     for pid in other_far_ends(site, state_directory)? {
         let is_meant = || is_far_end_here(site, state_directory, pid);
-        kill::end(pid, is_meant, ENDS).await.map_err(|error| {
+        kill::kill_and_wait(pid, is_meant, ENDS).await.map_err(|error| {
             Error::new(Exit::Busy, "another pgbaton process on this host could not be terminated")
                 .detail(sentence(&format!("{error:#}")))
                 .hint("On its host, find out why the process does not exit; then try again.")
@@ -102,19 +102,19 @@ fn has_open(process: &Path, file: &Path) -> bool {
 }
 
 /// Looks what the server of a data directory is.
-pub(crate) async fn standing(data: &Path, within: Duration) -> Standing {
+pub(crate) async fn server_state(data: &Path, within: Duration) -> ServerState {
     let until = Instant::now() + within;
     loop {
-        let Some(postmaster) = postmaster(data) else { return Standing::Down };
+        let Some(postmaster) = postmaster(data) else { return ServerState::Down };
         let control = control_file::read(data).map(|control| control.state);
         let status = postmaster_status(data);
         let runs = format!("Its server runs on its host (process {})", postmaster.pid);
         let is_standby = match (&control, status.as_deref()) {
             (Ok(ControlState::ShutDown | ControlState::ShutDownInRecovery), Some("stopping")) => {
-                return Standing::Down;
+                return ServerState::Down;
             }
             (Ok(ControlState::InProduction), Some("ready")) => {
-                return Standing::Running(format!("{runs} as a primary."));
+                return ServerState::Running(format!("{runs} as a primary."));
             }
             (Ok(ControlState::InArchiveRecovery), Some("ready" | "standby")) => true,
             // It may wait for WAL for good, until it is consistent. It has read the file if that is older than the server.
@@ -124,8 +124,8 @@ pub(crate) async fn standing(data: &Path, within: Duration) -> Standing {
         if is_standby {
             // The file is removed at the next start, and takes effect when the startup process comes to it.
             return match data.join(PROMOTE).symlink_metadata() {
-                Ok(_) => Standing::Running(format!("{runs} in recovery, and its promotion is requested.")),
-                Err(_) => Standing::Standby,
+                Ok(_) => ServerState::Running(format!("{runs} in recovery, and its promotion is requested.")),
+                Err(_) => ServerState::Standby,
             };
         }
         if Instant::now() >= until {
@@ -133,7 +133,7 @@ pub(crate) async fn standing(data: &Path, within: Duration) -> Standing {
                 Ok(state) => format!("\"{}\"", state.as_str()),
                 Err(error) => format!("nothing that can be read: {error:#}"),
             };
-            return Standing::Unclear(sentence(&format!(
+            return ServerState::Unclear(sentence(&format!(
                 "{runs} and is {}; pg_control says {says}",
                 status.as_deref().unwrap_or("in an unknown state")
             )));

@@ -24,8 +24,8 @@ use crate::plan::Plan;
 use crate::verb::{Locks, Unfinished, Verb};
 
 pub use blocking::{blocking, close};
-pub use past::Past;
-pub use storage::{Entry, Flush, Journal, directory, list, load, prune, unfinished};
+pub use past::EarlierRuns;
+pub use storage::{Flush, Journal, StoredJournal, directory, list, load, prune, unfinished};
 
 /// The newest format that this version reads and the one that it writes.
 ///
@@ -142,7 +142,7 @@ pub enum Mark {
 /// How an operation stands, according to its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum Status {
+pub enum OperationStatus {
     /// It is over.
     Finished {
         /// The exit code that it ended with.
@@ -212,15 +212,15 @@ impl Header {
 
 impl Loaded {
     /// Returns how the operation stands.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> OperationStatus {
         let end = self.records.iter().rev().find_map(|record| match record {
             Record::End { exit, .. } => Some(*exit),
             _ => None,
         });
         let past = self.past();
         match end {
-            Some(exit) => Status::Finished { exit },
-            None => Status::Unfinished {
+            Some(exit) => OperationStatus::Finished { exit },
+            None => OperationStatus::Unfinished {
                 past_no_return: past.past_no_return(),
                 going_back: past.going_back().is_some(),
             },
@@ -228,8 +228,8 @@ impl Loaded {
     }
 
     /// Returns what the next run has to know.
-    pub fn past(&self) -> Past {
-        Past::of(&self.header.plan, &self.records)
+    pub fn past(&self) -> EarlierRuns {
+        EarlierRuns::of(&self.header.plan, &self.records)
     }
 }
 

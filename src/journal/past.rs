@@ -8,7 +8,7 @@ use crate::plan::Plan;
 
 /// What earlier runs of an operation did, as [`run`](crate::operation::run::run) needs it. Empty on a first run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Past {
+pub struct EarlierRuns {
     resumed: bool,
     steps: BTreeMap<(Stage, String), Trace>,
     no_return: bool,
@@ -21,7 +21,7 @@ struct Trace {
     done: bool,
 }
 
-impl Past {
+impl EarlierRuns {
     /// Gathers what the records say about the steps of a plan.
     pub fn of(plan: &Plan, records: &[Record]) -> Self {
         let mut past = Self { resumed: true, ..Self::default() };

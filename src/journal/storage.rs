@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::{Header, Loaded, Record, Status, line, parse};
-use crate::system::custody;
+use super::{Header, Loaded, OperationStatus, Record, line, parse};
 use crate::system::files::{self, AppendFile};
+use crate::system::guarded_read;
 
 /// Room that is set aside for a new journal, so that a disk that fills up later does not silence it: about 300 marks.
 const RESERVED_BYTES: u64 = 64 * 1024;
@@ -31,7 +31,7 @@ pub enum Flush {
 
 /// A journal in a directory, readable or not.
 #[derive(Debug)]
-pub struct Entry {
+pub struct StoredJournal {
     /// The operation, after the name of the file.
     pub operation_id: String,
     /// The file.
@@ -91,21 +91,21 @@ impl Journal {
 /// Fails on a file that cannot be read, on a format from the future, and on a damaged line, naming the line. Only the last
 /// line may be incomplete: that is what a crash leaves, and then the record was never acted upon.
 pub fn load(path: &Path) -> anyhow::Result<Loaded> {
-    let read = custody::read(path, MOST_BYTES);
+    let read = guarded_read::read(path, MOST_BYTES);
     parse(path, &read.with_context(|| format!("could not read \"{}\"", path.display()))?.bytes)
 }
 
 /// Returns all journals, oldest first. A state directory that does not exist yet has none.
 ///
 /// # Errors
-/// Fails if the directory cannot be read; a journal that cannot is an [`Entry`] all the same.
-pub fn list(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
+/// Fails if the directory cannot be read; a journal that cannot is an [`StoredJournal`] all the same.
+pub fn list(state_directory: &Path) -> anyhow::Result<Vec<StoredJournal>> {
     let directory = directory(state_directory);
     let mut entries = Vec::new();
     for name in files::names_in(&directory)? {
         let Some(operation_id) = name.to_str().and_then(|name| name.strip_suffix(".jsonl")) else { continue };
         let path = directory.join(&name);
-        entries.push(Entry { operation_id: operation_id.to_string(), journal: load(&path), path });
+        entries.push(StoredJournal { operation_id: operation_id.to_string(), journal: load(&path), path });
     }
     entries.sort_by(|a, b| a.operation_id.cmp(&b.operation_id));
     Ok(entries)
@@ -117,7 +117,7 @@ pub fn list(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
 ///
 /// # Errors
 /// As [`list`].
-pub fn unfinished(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
+pub fn unfinished(state_directory: &Path) -> anyhow::Result<Vec<StoredJournal>> {
     let mut entries = list(state_directory)?;
     entries.retain(|entry| !entry.is_over());
     Ok(entries)
@@ -129,19 +129,19 @@ pub fn unfinished(state_directory: &Path) -> anyhow::Result<Vec<Entry>> {
 /// Fails where a journal cannot be removed, or as [`list`].
 pub fn prune(state_directory: &Path, keep: usize) -> anyhow::Result<()> {
     let mut finished = list(state_directory)?;
-    finished.retain(Entry::is_over);
+    finished.retain(StoredJournal::is_over);
     let too_many = finished.len().saturating_sub(keep);
     finished.iter().take(too_many).try_for_each(|entry| files::remove_file(&entry.path))
 }
 
-impl Entry {
+impl StoredJournal {
     /// Says whether the operation is over.
     pub fn is_over(&self) -> bool {
-        matches!(self.status(), Status::Finished { .. })
+        matches!(self.status(), OperationStatus::Finished { .. })
     }
 
     /// Returns how the operation stands.
-    pub fn status(&self) -> Status {
-        self.journal.as_ref().map_or(Status::Damaged, Loaded::status)
+    pub fn status(&self) -> OperationStatus {
+        self.journal.as_ref().map_or(OperationStatus::Damaged, Loaded::status)
     }
 }

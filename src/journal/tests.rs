@@ -138,7 +138,7 @@ fn what_is_written_is_what_is_read() {
     let entries = list(state.path()).unwrap();
     let loaded = entries[0].journal.as_ref().unwrap();
     assert_eq!((&loaded.header, &loaded.records), (&header("a"), &all_records()));
-    assert_eq!((loaded.torn_line, loaded.status()), (None, Status::Finished { exit: Exit::Done }));
+    assert_eq!((loaded.torn_line, loaded.status()), (None, OperationStatus::Finished { exit: Exit::Done }));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_journal_that_is_no_file_or_has_no_end_is_listed_and_not_read() {
     .unwrap();
     let listed = list(state.path()).unwrap();
     assert!(listed[0].journal.is_ok());
-    let why = |entry: &Entry| format!("{:#}", entry.journal.as_ref().unwrap_err());
+    let why = |entry: &StoredJournal| format!("{:#}", entry.journal.as_ref().unwrap_err());
     assert!(why(&listed[1]).contains("larger than"), "{}", why(&listed[1]));
     assert!(why(&listed[2]).contains("not a regular file"), "{}", why(&listed[2]));
 }
@@ -220,7 +220,7 @@ fn a_damaged_line_in_the_middle_is_an_error_that_names_line_and_file() {
         let error = format!("{:#}", load(&path).unwrap_err());
         let expected = format!("journal \"{}\" is damaged in line {line}: ", path.display());
         assert!(error.starts_with(&expected), "{error}");
-        assert_eq!(unfinished(state.path()).unwrap()[0].status(), Status::Damaged);
+        assert_eq!(unfinished(state.path()).unwrap()[0].status(), OperationStatus::Damaged);
     }
     files::write(&path, b"", 0o600).unwrap();
     assert!(load(&path).unwrap_err().to_string().ends_with("is empty"));
@@ -249,7 +249,7 @@ fn unfinished_operations_are_listed_oldest_first_and_say_how_they_stand() {
     }
     let unfinished: Vec<_> =
         unfinished(state.path()).unwrap().iter().map(|e| (e.operation_id.clone(), e.status())).collect();
-    let status = |past_no_return, going_back| Status::Unfinished { past_no_return, going_back };
+    let status = |past_no_return, going_back| OperationStatus::Unfinished { past_no_return, going_back };
     let expected = [("a", status(false, true)), ("b", status(true, false)), ("d", status(false, false))];
     assert_eq!(unfinished, expected.map(|(id, status)| (id.to_string(), status)));
 }
@@ -257,9 +257,9 @@ fn unfinished_operations_are_listed_oldest_first_and_say_how_they_stand() {
 #[test]
 fn a_failed_mark_without_a_started_mark_means_that_nothing_was_begun() {
     let failed = Mark::Failed { error: String::new() };
-    let past = Past::of(&plan(), &[mark("promote", failed.clone())]);
+    let past = EarlierRuns::of(&plan(), &[mark("promote", failed.clone())]);
     assert!(!past.started(Stage::Forward, "promote") && !past.past_no_return());
-    let past = Past::of(&plan(), &[mark("promote", Mark::Started), mark("promote", failed)]);
+    let past = EarlierRuns::of(&plan(), &[mark("promote", Mark::Started), mark("promote", failed)]);
     assert!(past.started(Stage::Forward, "promote") && past.past_no_return());
     assert!(!past.done(Stage::Forward, "promote"));
 }
@@ -267,7 +267,7 @@ fn a_failed_mark_without_a_started_mark_means_that_nothing_was_begun() {
 #[test]
 fn within_an_outage_a_missing_mark_does_not_mean_that_nothing_was_begun() {
     let started = |records: &[Record]| {
-        let past = Past::of(&plan(), records);
+        let past = EarlierRuns::of(&plan(), records);
         ["prepare", "stop", "check", "promote", "metadata"].map(|id| past.started(Stage::Forward, id))
     };
     assert_eq!(started(&[mark("prepare", Mark::Started)]), [true, false, false, false, false]);
@@ -278,9 +278,9 @@ fn within_an_outage_a_missing_mark_does_not_mean_that_nothing_was_begun() {
 
 #[test]
 fn a_run_that_rolled_back_after_all_did_not_pass_the_point_of_no_return() {
-    let past = Past::of(&plan(), &[mark("promote", Mark::Started), going_back()]);
+    let past = EarlierRuns::of(&plan(), &[mark("promote", Mark::Started), going_back()]);
     assert_eq!((past.past_no_return(), past.going_back()), (false, Some(Exit::Switchover)));
-    let past = Past::of(&plan(), &[going_back(), mark("promote", Mark::Started)]);
+    let past = EarlierRuns::of(&plan(), &[going_back(), mark("promote", Mark::Started)]);
     assert!(past.past_no_return());
 }
 

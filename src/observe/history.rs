@@ -1,7 +1,7 @@
 //! What two servers have of each other's history, asked where one of them lacks it.
 
 use crate::assess::history::{Relation, relation};
-use crate::facts::lineage::{Milestone, from_hex, shared_until};
+use crate::facts::lineage::{CheckpointSample, from_hex, shared_until};
 use crate::facts::server::ServerFacts;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::history::{TimelineId, parse_history};
@@ -58,7 +58,7 @@ async fn last_place(
 async fn read_own(session: &Session, server: &mut ServerFacts, place: (TimelineId, Lsn)) {
     let bytes = server.wal_segment_bytes;
     if let Some(lineage) = &mut server.lineage {
-        lineage.milestones.extend(milestones(session, &[Milestone::file(place.0)], place, bytes).await);
+        lineage.samples.extend(samples(session, &[CheckpointSample::file(place.0)], place, bytes).await);
     }
 }
 
@@ -71,27 +71,27 @@ pub async fn read_there(session: &Session, server: &mut ServerFacts, place: (Tim
     let later = timelines.into_iter().chain([server.timeline]).filter(|timeline| *timeline > place.0);
     // Where its timeline was left, the segment goes on under the name of the next one, or of one after that; under the first name there may be
     // less of it, or it is called partial.
-    let mut files = vec![Milestone::file(place.0)];
+    let mut files = vec![CheckpointSample::file(place.0)];
     if server.timeline > place.0 {
         files.push((place.0, ".partial"));
     }
-    files.extend(later.map(Milestone::file));
-    lineage.milestones.extend(milestones(session, &files, place, bytes).await);
+    files.extend(later.map(CheckpointSample::file));
+    lineage.samples.extend(samples(session, &files, place, bytes).await);
 }
 
 /// Reads what stands at a place in each of these timelines' files that is there.
-async fn milestones(
+async fn samples(
     session: &Session,
     files: &[(TimelineId, &str)],
     (timeline, lsn): (TimelineId, Lsn),
     segment_bytes: u64,
-) -> Vec<Milestone> {
-    let (from, count) = Milestone::window(lsn, segment_bytes);
+) -> Vec<CheckpointSample> {
+    let (from, count) = CheckpointSample::window(lsn, segment_bytes);
     let mut out = Vec::new();
     for (file, suffix) in files {
         let Some(name) = file.segment_file_name(from, segment_bytes) else { continue };
         let read = bytes_at(session, &format!("{name}{suffix}"), from.0 % segment_bytes, count).await;
-        out.extend(read.ok().flatten().map(|bytes| Milestone { timeline, lsn, bytes }));
+        out.extend(read.ok().flatten().map(|bytes| CheckpointSample { timeline, lsn, bytes }));
     }
     out
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::assess::checks::{HostAnswer, Status, Thresholds};
+use crate::assess::checks::{CheckStatus, HostAnswer, Thresholds};
 use crate::config::{Config, parameters};
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
-use crate::facts::check_name::Name;
+use crate::facts::check_name::CheckName;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::host::{self, HostFacts, HostQuestion};
 use crate::far_end::checks::{Expected, checks};
 use crate::far_end::remote::Remote;
-use crate::observe::discovery::{Found, More};
-use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::discovery::{CheckExtras, Discovered};
+use crate::observe::node_location::{self, NodeLocation};
 use crate::observe::own_operations;
 use crate::observe::replication_login::{self, NoLogin};
 use crate::plan::far_end::Reached;
@@ -55,12 +55,12 @@ impl Deadlines {
 }
 
 /// Returns the exit code of a verdict.
-pub(crate) fn exit(status: Status) -> Exit {
+pub(crate) fn exit(status: CheckStatus) -> Exit {
     match status {
-        Status::Ok => Exit::Done,
-        Status::Warning => Exit::Failed,
-        Status::Critical => Exit::Critical,
-        Status::Unknown => Exit::CannotTell,
+        CheckStatus::Ok => Exit::Done,
+        CheckStatus::Warning => Exit::Failed,
+        CheckStatus::Critical => Exit::Critical,
+        CheckStatus::Unknown => Exit::CannotTell,
     }
 }
 
@@ -93,11 +93,11 @@ pub(crate) fn thresholds(config: Option<&Config>) -> Thresholds {
 }
 
 /// Puts together what the host of a node is asked. A node that does not answer is not logged in to: that is said already.
-pub(crate) fn question(
+pub(crate) fn host_question(
     facts: &ClusterFacts,
-    more: &More,
+    more: &CheckExtras,
     node: &NodeFacts,
-    names: &[Name],
+    names: &[CheckName],
     until: Instant,
 ) -> HostQuestion {
     let server = node.facts();
@@ -109,19 +109,19 @@ pub(crate) fn question(
         .iter()
         .filter(|other| other.row.node_id != node.row.node_id && other.facts().is_some() && other.row.active)
         .filter(replicates)
-        .filter(|_| replicates(&node) && names.contains(&Name::ReplicationLogin))
+        .filter(|_| replicates(&node) && names.contains(&CheckName::ReplicationLogin))
         .map(|other| (other.row.node_id, upstream(&other.row, &node.row, version, None)));
     HostQuestion {
         data_directory: asked.and_then(|asked| asked.data_directory.clone()),
         started_at: server.map(|server| server.started_at.clone()),
         upstreams: upstreams.collect(),
-        files: names.contains(&Name::Rewind),
-        within_ms: u64::try_from(left(until).as_millis()).unwrap_or(u64::MAX),
+        files: names.contains(&CheckName::Rewind),
+        within_ms: u64::try_from(remaining(until).as_millis()).unwrap_or(u64::MAX),
     }
 }
 
 /// Returns what is left for a host to work in.
-fn left(until: Instant) -> Duration {
+fn remaining(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now()).saturating_sub(ON_ITS_WAY)
 }
 
@@ -144,9 +144,9 @@ pub(crate) async fn look_here(site: &Site, question: &HostQuestion) -> Result<Ho
     let upstreams: &[_] = if other_owner.is_some() { &[] } else { &question.upstreams };
     // A file system that has lost its server answers never: not even to the question how full it is. So each question has a time of its
     // own, and what takes long takes nothing from the others.
-    let looked = tokio::task::spawn_blocking(move || host::look(&data, servers.as_deref()));
+    let looked = tokio::task::spawn_blocking(move || host::inspect_data_directory(&data, servers.as_deref()));
     let data = config.data_directory.clone();
-    let places = tokio::task::spawn_blocking(move || host::places(&data));
+    let places = tokio::task::spawn_blocking(move || host::file_systems(&data));
     let logins = join_all(upstreams.iter().map(|(id, upstream)| async {
         let tried = timeout(within, replication_login::to_follow(site, upstream)).await;
         let late = || NoLogin { why: "no response in time".into(), late: true };
@@ -155,7 +155,7 @@ pub(crate) async fn look_here(site: &Site, question: &HostQuestion) -> Result<Ho
     let files = async {
         let data = config.data_directory.clone();
         let wanted = question.files && other_owner.is_none();
-        let files = wanted.then(|| tokio::task::spawn_blocking(move || host::untouchable(&data)))?;
+        let files = wanted.then(|| tokio::task::spawn_blocking(move || host::files_without_access(&data)))?;
         // The answer has to be on its way before the time for all of it is over.
         in_time(within * 3 / 4, files).await
     };
@@ -200,7 +200,7 @@ pub(crate) async fn look_here(site: &Site, question: &HostQuestion) -> Result<Ho
 }
 
 /// Why a host does not answer, and whether that is worth a notice.
-pub(crate) struct Absent {
+pub(crate) struct HostUnavailable {
     why: Error,
     reported: bool,
 }
@@ -208,16 +208,18 @@ pub(crate) struct Absent {
 /// Asks the hosts of all nodes at once: this one directly, others by the pgbaton there.
 pub(crate) async fn hosts(
     site: &Site,
-    found: &Found,
-    more: &More,
-    names: &[Name],
+    found: &Discovered,
+    more: &CheckExtras,
+    names: &[CheckName],
     by_ssh: bool,
     until: Instant,
-) -> BTreeMap<i32, std::result::Result<HostFacts, Absent>> {
+) -> BTreeMap<i32, std::result::Result<HostFacts, HostUnavailable>> {
     let each = found.facts.nodes.iter().map(|node| async move {
         let asked = timeout_at(until, host_of(site, found, more, node, names, by_ssh, until)).await;
-        let late =
-            || Absent { why: Error::new(Exit::Remote, "there was no response in time"), reported: true };
+        let late = || HostUnavailable {
+            why: Error::new(Exit::Remote, "there was no response in time"),
+            reported: true,
+        };
         (node.row.node_id, asked.unwrap_or_else(|_| Err(late())))
     });
     join_all(each).await.into_iter().collect()
@@ -225,25 +227,25 @@ pub(crate) async fn hosts(
 
 async fn host_of(
     site: &Site,
-    found: &Found,
-    more: &More,
+    found: &Discovered,
+    more: &CheckExtras,
     node: &NodeFacts,
-    names: &[Name],
+    names: &[CheckName],
     by_ssh: bool,
     until: Instant,
-) -> std::result::Result<HostFacts, Absent> {
-    let reported = |why| Absent { why, reported: true };
+) -> std::result::Result<HostFacts, HostUnavailable> {
+    let reported = |why| HostUnavailable { why, reported: true };
     let row = &node.row;
-    let question = question(&found.facts, more, node, names, until);
+    let question = host_question(&found.facts, more, node, names, until);
     let own = site.config_if_any().ok().flatten();
     if own.is_some_and(|own| (own.node_id, &own.node_name) == (row.node_id, &row.node_name)) {
         return look_here(site, &question).await.map_err(reported);
     }
     if !row.active && node.facts().is_none() {
         let why = Error::new(Exit::Remote, "the node is registered as inactive and does not respond");
-        return Err(Absent { why, reported: false });
+        return Err(HostUnavailable { why, reported: false });
     }
-    let known = Whereabouts {
+    let known = NodeLocation {
         row,
         server: node.facts(),
         system_identifier: found.facts.system_identifier(),
@@ -251,7 +253,7 @@ async fn host_of(
     };
     let far_end = node_location::far_end(site, &known).await.map_err(reported)?;
     if matches!(far_end.reached, Reached::Ssh { .. }) && !by_ssh {
-        return Err(Absent { why: Error::new(Exit::Remote, "--no-ssh was given"), reported: false });
+        return Err(HostUnavailable { why: Error::new(Exit::Remote, "--no-ssh was given"), reported: false });
     }
     let within = until.saturating_duration_since(Instant::now());
     let (remote, hello) =
@@ -260,18 +262,18 @@ async fn host_of(
     if let Some(check) = wrong.into_iter().find(|check| check.stops() && check.exit != Exit::Busy) {
         return Err(reported(Error::new(check.exit, check.text)));
     }
-    remote.look(question, until.saturating_duration_since(Instant::now())).await.map_err(reported)
+    remote.inspect_host(question, until.saturating_duration_since(Instant::now())).await.map_err(reported)
 }
 
 /// Turns what the hosts say into evidence, and names those that say nothing in one notice.
 pub(crate) fn reported(
-    found: &Found,
-    answers: BTreeMap<i32, std::result::Result<HostFacts, Absent>>,
+    found: &Discovered,
+    answers: BTreeMap<i32, std::result::Result<HostFacts, HostUnavailable>>,
 ) -> (BTreeMap<i32, HostAnswer>, Option<Issue>) {
     let absent: Vec<(String, &Error)> = answers
         .iter()
         .filter_map(|(id, answer)| match answer {
-            Err(Absent { why, reported: true }) => {
+            Err(HostUnavailable { why, reported: true }) => {
                 Some((format!("\"{}\"", found.facts.node(*id)?.row.node_name), why))
             }
             _ => None,

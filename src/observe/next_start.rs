@@ -4,14 +4,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::config::postgresql::{self, Line};
-use crate::facts::settings::{self, NextStart, Place, Set, Settings};
+use crate::facts::settings::{self, NextStart, PlacedSetting, SettingPlace, Settings};
 use crate::system::files;
 
 /// The file that overrides the others.
 const AUTO_CONF: &str = "postgresql.auto.conf";
 
 /// Looks at the files of a data directory; `config_directory` is where postgresql.conf is, if not there.
-pub(crate) fn look(data: &Path, config_directory: Option<&Path>) -> NextStart {
+pub(crate) fn inspect_next_start(data: &Path, config_directory: Option<&Path>) -> NextStart {
     let mut settings = Settings::default();
     let mut own = Vec::new();
     let take = |path: &Path, settings: &mut Settings| {
@@ -20,8 +20,8 @@ pub(crate) fn look(data: &Path, config_directory: Option<&Path>) -> NextStart {
             settings.unread.get_or_insert(why);
         }
         for Line { name, value, path, line } in &lines {
-            let place = Place::File { path: path.display().to_string(), line: Some(*line) };
-            settings.add(Set::new(name, value, place));
+            let place = SettingPlace::File { path: path.display().to_string(), line: Some(*line) };
+            settings.add(PlacedSetting::new(name, value, place));
         }
         lines
     };
@@ -32,12 +32,12 @@ pub(crate) fn look(data: &Path, config_directory: Option<&Path>) -> NextStart {
     take(&main, &mut settings);
     let mut in_auto = Settings::default();
     for line in take(&data.join(AUTO_CONF), &mut settings) {
-        in_auto.add(Set::new(&line.name, &line.value, Place::Other(AUTO_CONF.into())));
+        in_auto.add(PlacedSetting::new(&line.name, &line.value, SettingPlace::Other(AUTO_CONF.into())));
     }
     for set in in_auto.stops() {
         own.extend(set.value.clone().map(|value| (set.name.clone(), value)));
     }
-    for set in settings::options(&words(data)) {
+    for set in settings::options(&last_start_options(data)) {
         settings.add(set);
     }
     NextStart {
@@ -49,7 +49,7 @@ pub(crate) fn look(data: &Path, config_directory: Option<&Path>) -> NextStart {
 }
 
 /// Returns the options of the last start.
-fn words(data: &Path) -> Vec<String> {
+fn last_start_options(data: &Path) -> Vec<String> {
     let text = files::text(data.join("postmaster.opts")).unwrap_or_default();
     shell_words::split(text.trim()).unwrap_or_default().into_iter().skip(1).collect()
 }
@@ -77,13 +77,13 @@ mod tests {
         );
         write(AUTO_CONF, "recovery_target_name = 'b'\nrecovery_target = ''\nmax_connections = '30'\n");
         write("postmaster.opts", "/bin/postgres \"-D\" \"/data\" \"-c\" \"max_connections=40\"\n");
-        let found = look(place.path(), None);
+        let found = inspect_next_start(place.path(), None);
         assert_eq!(found.settings.clearable(), ["recovery_target_name"]);
         assert_eq!(found.settings.number("max_connections", 100), Some(40));
         assert_eq!(found.own, [("recovery_target_name".to_string(), "b".to_string())]);
         assert_eq!(found.file_mode, 0o600);
         assert!(!found.recovery_signal && found.settings.unread.is_none());
         files::make_directory(place.path(), 0o750).unwrap();
-        assert_eq!(look(place.path(), None).file_mode, 0o640);
+        assert_eq!(inspect_next_start(place.path(), None).file_mode, 0o640);
     }
 }

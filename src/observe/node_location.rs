@@ -14,8 +14,8 @@ use crate::error::{Error, Result, sentence};
 use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::{postmaster, running_postmaster};
 use crate::facts::server::ServerFacts;
-use crate::far_end::checks::Trouble;
-use crate::far_end::protocol::{Hello, Third};
+use crate::far_end::checks::ChannelFailure;
+use crate::far_end::protocol::{Hello, RelayedNode};
 use crate::far_end::remote::{OPEN, Remote};
 use crate::observe::discovery;
 use crate::pg::conninfo::Conninfo;
@@ -34,7 +34,7 @@ const START_S: std::ops::RangeInclusive<i64> = -1..=5;
 
 /// What is known of a node before its host is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Whereabouts<'a> {
+pub struct NodeLocation<'a> {
     /// Its row.
     pub row: &'a NodeRow,
     /// What its server says, if that answers.
@@ -45,10 +45,10 @@ pub struct Whereabouts<'a> {
     pub ssh_host: Option<&'a str>,
 }
 
-impl Third {
+impl RelayedNode {
     /// Returns what is known of the node.
-    pub fn whereabouts(&self) -> Whereabouts<'_> {
-        Whereabouts {
+    pub fn location(&self) -> NodeLocation<'_> {
+        NodeLocation {
             row: &self.row,
             server: None,
             system_identifier: self.system_identifier.as_deref(),
@@ -61,7 +61,7 @@ impl Third {
 ///
 /// # Errors
 /// Exit code 1 if nothing says which host it is, or if `ssh_options` cannot be read.
-pub async fn far_end(site: &Site, known: &Whereabouts<'_>) -> Result<FarEnd> {
+pub async fn far_end(site: &Site, known: &NodeLocation<'_>) -> Result<FarEnd> {
     let row = known.row;
     let named = |reached| FarEnd { node_id: row.node_id, node_name: row.node_name.clone(), reached };
     let own =
@@ -109,7 +109,7 @@ pub fn means_local(site: &Site) -> Result<bool> {
 }
 
 /// Reads how the hosts of the nodes are called for ssh, where that is recorded and a node responds.
-pub async fn ssh_hosts(site: &Site, found: &discovery::Found) -> BTreeMap<i32, String> {
+pub async fn ssh_hosts(site: &Site, found: &discovery::Discovered) -> BTreeMap<i32, String> {
     let read = async {
         // A witness has a copy of the nodes, and of nothing else.
         let reported = |node: &&NodeFacts| node.facts().is_some() && node.row.node_type != NodeType::Witness;
@@ -132,7 +132,7 @@ fn is_destination(name: &str) -> bool {
 ///
 /// # Errors
 /// Why it does not respond; [`checks`](crate::far_end::checks::checks) says what it means.
-pub async fn greet(site: &Site, far_end: &FarEnd) -> std::result::Result<Hello, Trouble> {
+pub async fn greet(site: &Site, far_end: &FarEnd) -> std::result::Result<Hello, ChannelFailure> {
     Remote::open(site, far_end, OPEN).await.map(|(_, hello)| hello)
 }
 
@@ -156,12 +156,12 @@ fn no_host(row: &NodeRow) -> Error {
 
 /// Returns the data directory of a node, if it is proven that it is on this host and within this user's reach. Only a proof counts: what is
 /// done by mistake to a copy of its data directory is done to the wrong server.
-pub async fn data_directory_here(site: &Site, known: &Whereabouts<'_>) -> Option<PathBuf> {
+pub async fn data_directory_here(site: &Site, known: &NodeLocation<'_>) -> Option<PathBuf> {
     let config = own_config(site, known.row).ok()??;
     lies_here(known, &config.data_directory).await.then_some(config.data_directory)
 }
 
-async fn lies_here(known: &Whereabouts<'_>, data: &Path) -> bool {
+async fn lies_here(known: &NodeLocation<'_>, data: &Path) -> bool {
     let Ok(control) = control_file::read(data) else { return false };
     let cluster = known.server.map(|server| server.system_identifier.as_str()).or(known.system_identifier);
     if cluster.is_some_and(|cluster| cluster != control.system_identifier.to_string())

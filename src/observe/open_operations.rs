@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 
 use crate::facts::cluster::NodeFacts;
 use crate::far_end::remote::Remote;
-use crate::journal::{self, Status};
-use crate::observe::node_location::{self, Whereabouts};
-use crate::observe::under_locks::Held;
-use crate::plan::parts::announce::{Other, Standing};
+use crate::journal::{self, OperationStatus};
+use crate::observe::node_location::{self, NodeLocation};
+use crate::observe::under_locks::LockedCluster;
+use crate::plan::parts::announce::{OpenStatus, OtherOperation};
 use crate::registry::node::ssh_hosts;
 use crate::registry::operation::{self, OpenOperation};
-use crate::registry::schema::{self, Present};
+use crate::registry::schema::{self, PresentMetadata};
 use crate::site::Site;
 
 /// How long another host may take to say what its journals hold.
@@ -21,7 +21,7 @@ const ASK: Duration = Duration::from_secs(10);
 
 /// Reads the rows of open operations on every node that answers: a copy that is cut off may know of one that others do not, and the other
 /// way round.
-pub async fn others(site: &Site, held: &Held) -> Vec<Other> {
+pub async fn other_operations(site: &Site, held: &LockedCluster) -> Vec<OtherOperation> {
     let read = join_all(
         held.sessions().map(async |(_, session)| operation::open(session).await.unwrap_or_default()),
     )
@@ -39,30 +39,35 @@ pub async fn others(site: &Site, held: &Held) -> Vec<Other> {
         let node_name = node.map_or_else(|| "?".to_string(), |node| node.row.node_name.clone());
         // One that does not count anyway is not asked after.
         let standing = if row.timeline.is_some() && row.timeline == newest {
-            standing(site, held, &row, node).await
+            open_status(site, held, &row, node).await
         } else {
-            Standing::Unknown("Its journal was not queried.".into())
+            OpenStatus::Unknown("Its journal was not queried.".into())
         };
-        out.push(Other { row, node_name, standing });
+        out.push(OtherOperation { row, node_name, standing });
     }
     out
 }
 
 /// Returns what there is of metadata on the primary.
-pub async fn metadata(held: &Held, primary_id: i32) -> Option<Present> {
-    schema::look(held.session(primary_id)?).await.ok()
+pub async fn metadata(held: &LockedCluster, primary_id: i32) -> Option<PresentMetadata> {
+    schema::inspect_metadata(held.session(primary_id)?).await.ok()
 }
 
-async fn standing(site: &Site, held: &Held, row: &OpenOperation, node: Option<&NodeFacts>) -> Standing {
+async fn open_status(
+    site: &Site,
+    held: &LockedCluster,
+    row: &OpenOperation,
+    node: Option<&NodeFacts>,
+) -> OpenStatus {
     if site.config().is_ok_and(|config| row.node_id == Some(config.node_id)) {
-        return here(site, row);
+        return local_open_status(site, row);
     }
-    let Some(node) = node else { return Standing::Over };
+    let Some(node) = node else { return OpenStatus::Over };
     let hosts = match held.sessions().next() {
         Some((_, session)) => ssh_hosts(session).await.unwrap_or_default(),
         None => BTreeMap::default(),
     };
-    let known = Whereabouts {
+    let known = NodeLocation {
         row: &node.row,
         server: node.facts(),
         system_identifier: held.facts.system_identifier(),
@@ -70,32 +75,32 @@ async fn standing(site: &Site, held: &Held, row: &OpenOperation, node: Option<&N
     };
     let far_end = match node_location::far_end(site, &known).await {
         Ok(far_end) => far_end,
-        Err(error) => return Standing::Unknown(format!("Its journal cannot be queried: {error}")),
+        Err(error) => return OpenStatus::Unknown(format!("Its journal cannot be queried: {error}")),
     };
     match Remote::open(site, &far_end, ASK).await {
         Ok((_, hello)) => match (hello.locked_by, hello.unfinished) {
-            (Some(holder), _) => Standing::Open(holder),
+            (Some(holder), _) => OpenStatus::Open(holder),
             (None, Some((id, _))) if id == row.operation_id => {
-                Standing::Open("Its journal there is not closed, and no process is at work on it.".into())
+                OpenStatus::Open("Its journal there is not closed, and no process is at work on it.".into())
             }
-            _ => Standing::Over,
+            _ => OpenStatus::Over,
         },
         Err(trouble) => {
-            Standing::Unknown(format!("Its journal cannot be queried: {}", trouble.error(&far_end)))
+            OpenStatus::Unknown(format!("Its journal cannot be queried: {}", trouble.error(&far_end)))
         }
     }
 }
 
 /// An operation of this node: its own journals say it.
-fn here(site: &Site, row: &OpenOperation) -> Standing {
+fn local_open_status(site: &Site, row: &OpenOperation) -> OpenStatus {
     let entries = site.state_directory().ok().and_then(|directory| journal::list(&directory).ok());
     let Some(entries) = entries else {
-        return Standing::Unknown("The journals of this node cannot be read.".into());
+        return OpenStatus::Unknown("The journals of this node cannot be read.".into());
     };
     match entries.iter().find(|entry| entry.operation_id == row.operation_id) {
-        Some(entry) if !matches!(entry.status(), Status::Finished { .. }) => {
-            Standing::Open("Its journal on this node is not closed.".into())
+        Some(entry) if !matches!(entry.status(), OperationStatus::Finished { .. }) => {
+            OpenStatus::Open("Its journal on this node is not closed.".into())
         }
-        _ => Standing::Over,
+        _ => OpenStatus::Over,
     }
 }

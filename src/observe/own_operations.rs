@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::error::{Error, Exit, Result};
-use crate::journal::{self, Entry, Flush, Header, Journal, Mark, Record, Stage, Status, blocking, close};
+use crate::journal::{
+    self, Flush, Header, Journal, Mark, OperationStatus, Record, Stage, StoredJournal, blocking, close,
+};
 use crate::plan::Plan;
 use crate::plan::parts::events;
 use crate::site::Site;
@@ -49,11 +51,11 @@ pub fn make_way(site: &Site, directory: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Exit code 1 if the journals cannot be read.
-pub fn own_unfinished(site: &Site, same: impl Fn(&Header) -> bool) -> Result<Option<Entry>> {
+pub fn own_unfinished(site: &Site, same: impl Fn(&Header) -> bool) -> Result<Option<StoredJournal>> {
     let directory = site.state_directory()?;
     let left = journal::unfinished(&directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
-    let mine = |entry: &Entry| {
+    let mine = |entry: &StoredJournal| {
         entry
             .journal
             .as_ref()
@@ -67,8 +69,8 @@ pub fn own_unfinished(site: &Site, same: impl Fn(&Header) -> bool) -> Result<Opt
 /// What that run had agreed to make needs no new consent.
 pub fn own_interrupted(site: &Site) -> Option<Plan> {
     let entries = journal::list(&site.state_directory().ok()?).ok()?;
-    let mine = |entry: &Entry| {
-        !matches!(entry.status(), Status::Finished { .. }) || site.supersedes(&entry.operation_id)
+    let mine = |entry: &StoredJournal| {
+        !matches!(entry.status(), OperationStatus::Finished { .. }) || site.supersedes(&entry.operation_id)
     };
     let loaded = entries.into_iter().rev().filter(mine).filter_map(|entry| entry.journal.ok());
     let mut own = loaded.filter(|loaded| loaded.header.verb() == Some(site.verb));
@@ -131,7 +133,7 @@ pub fn own(directory: &Path) -> anyhow::Result<Option<Own>> {
 }
 
 /// The process that is at work on an operation: the one that wrote to its journal last, while it holds the node's lock.
-pub fn worker(entry: &Entry, directory: &Path) -> Option<u32> {
+pub fn worker(entry: &StoredJournal, directory: &Path) -> Option<u32> {
     let loaded = entry.journal.as_ref().ok()?;
     let resumed = loaded.records.iter().rev().find_map(|record| match record {
         Record::Resumed { pid, .. } => Some(*pid),

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, Text, sentence};
-use crate::facts::directory::{Contents, look_past_mark, running_postmaster};
-use crate::facts::prepare::{self, Names, SetUp};
+use crate::facts::directory::{DirectoryContents, look_past_mark, running_postmaster};
+use crate::facts::prepare::{self, Names, ServerSetup};
 use crate::observe::node_location::{self, is_own_address};
 use crate::observe::own_node::{local_endpoint, own_row, secrets};
 use crate::observe::prepare_passwords;
@@ -21,10 +21,12 @@ use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::control_file;
 use crate::pg::endpoint::endpoint_to;
-use crate::pg::hba::{Source, Surroundings, Tls, network};
+use crate::pg::hba::{HbaContext, Source, Tls, network};
 use crate::pg::resolve::{Host, resolve};
 use crate::pg::tls::SslMode;
-use crate::plan::prepare::{Facts, FileNow, Node, Places, Wanted, Work, included_directory};
+use crate::plan::prepare::{
+    FileNow, Node, PrepareAssessment, PrepareEndpoints, PrepareFacts, PrepareRequest, included_directory,
+};
 use crate::registry::{NodeRow, NodeType, node};
 use crate::secret::{Secret, Secrets};
 use crate::site::{Site, not_connected};
@@ -34,15 +36,15 @@ use crate::system::{files, inspect};
 const RESOLVE: Duration = Duration::from_secs(5);
 
 /// What was seen and is wanted.
-pub(crate) struct Seen {
-    pub(crate) facts: Facts,
-    pub(crate) wanted: Wanted,
-    pub(crate) places: Places,
+pub(crate) struct PrepareInput {
+    pub(crate) facts: PrepareFacts,
+    pub(crate) wanted: PrepareRequest,
+    pub(crate) places: PrepareEndpoints,
     pub(crate) secrets: Secrets,
 }
 
 /// A way into the server.
-struct Entered {
+struct SuperuserLogin {
     session: Session,
     conninfo: Conninfo,
 }
@@ -70,12 +72,12 @@ pub(crate) struct Request {
 ///
 /// # Errors
 /// Exit code 6 without a connection, 1 for what was asked for wrongly.
-pub(crate) async fn look(
+pub(crate) async fn inspect_server(
     site: &Site,
     request: &Request,
     apply: bool,
     ask: &dyn Fn(&str) -> Option<Secret>,
-) -> Result<Seen> {
+) -> Result<PrepareInput> {
     let config = site.config()?;
     let own = site.local_conninfo()?;
     let resolved = resolve(&own, &site.environment).map_err(|error| invalid(&error))?;
@@ -84,7 +86,7 @@ pub(crate) async fn look(
     let names = Names { role: &role, replication_role: &replication_role, database: &database };
     let entered = enter(site, config, apply || request.print).await?;
     let mut known = secrets(config, &own_row(config, NodeType::Primary, None, None));
-    let mut places = Places {
+    let mut places = PrepareEndpoints {
         server: local_endpoint(config),
         database: local_endpoint(config),
         own: local_endpoint(config),
@@ -97,7 +99,7 @@ pub(crate) async fn look(
         let broken = |error: crate::pg::SqlError| {
             Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
         };
-        let mut now = prepare::ask(session, names).await.map_err(broken)?;
+        let mut now = prepare::query_server_setup(session, names).await.map_err(broken)?;
         refuse_other_server(config, &now)?;
         let inside = Conninfo::default().with(conninfo).with(&dbname(&database));
         let name = format!("{whom} as \"{}\"", now.asked_as);
@@ -113,7 +115,7 @@ pub(crate) async fn look(
     }
     let nodes = nodes(site, config, request, &rows).await?;
     let own_hosts = own_hosts(&resolved.targets, nodes.first());
-    let mut wanted = Wanted {
+    let mut wanted = PrepareRequest {
         node_name: config.node_name.clone(),
         own_hosts,
         role: role.clone(),
@@ -143,12 +145,12 @@ pub(crate) async fn look(
     wanted.passwords = prepare_passwords::find(site, request, &wanted, &facts.passfiles)?;
     if apply && wanted.lacks_password() {
         // Only a rule that asks for a password is a reason to ask for one.
-        let needed = Work::of(&facts, &wanted).lacks_password();
+        let needed = PrepareAssessment::of(&facts, &wanted).lacks_password();
         if needed && !site.options.dry_run {
-            prepare_passwords::ask(ask, &mut wanted);
+            prepare_passwords::ask_missing_passwords(ask, &mut wanted);
         }
     }
-    Ok(Seen { facts, wanted, places, secrets: known })
+    Ok(PrepareInput { facts, wanted, places, secrets: known })
 }
 
 fn invalid(error: &Text) -> Error {
@@ -163,11 +165,11 @@ fn dbname(name: &str) -> Conninfo {
 
 /// Connects as a superuser: as the command line says, or in the ways that lead to a server on this host. None where there is no
 /// server yet. To look only, the role of the conninfo is enough, though it does not see everything.
-async fn enter(site: &Site, config: &Config, superuser_needed: bool) -> Result<Option<Entered>> {
+async fn enter(site: &Site, config: &Config, superuser_needed: bool) -> Result<Option<SuperuserLogin>> {
     let data = &config.data_directory;
     match look_past_mark(data) {
-        Contents::DataDirectory { .. } => {}
-        Contents::Unreadable(why) => {
+        DirectoryContents::DataDirectory { .. } => {}
+        DirectoryContents::Unreadable(why) => {
             return Err(Error::failed(format!("could not examine data directory \"{}\"", data.display()))
                 .detail(why)
                 .hint("Run pgbaton as the user that owns it."));
@@ -189,11 +191,13 @@ async fn enter(site: &Site, config: &Config, superuser_needed: bool) -> Result<O
                 let sql =
                     "SELECT rolsuper::text, current_user::text FROM pg_roles WHERE rolname = current_user";
                 match session.query_one(sql, &[]).await {
-                    Ok(row) if row.get(0) == Some("true") => return Ok(Some(Entered { session, conninfo })),
+                    Ok(row) if row.get(0) == Some("true") => {
+                        return Ok(Some(SuperuserLogin { session, conninfo }));
+                    }
                     Ok(row) => {
                         let user = row.get(1).unwrap_or_default();
                         tries.push(format!("{what}: role \"{user}\" is not a superuser"));
-                        lesser.get_or_insert(Entered { session, conninfo });
+                        lesser.get_or_insert(SuperuserLogin { session, conninfo });
                     }
                     Err(error) => tries.push(format!("{what}: {error}")),
                 }
@@ -274,7 +278,7 @@ fn ways(site: &Site, config: &Config) -> Result<Vec<(String, Conninfo)>> {
 }
 
 /// What is written to files here must be about the server that was asked. The path alone is no proof: it is the same on every host.
-fn refuse_other_server(config: &Config, set_up: &SetUp) -> Result<()> {
+fn refuse_other_server(config: &Config, set_up: &ServerSetup) -> Result<()> {
     let own = &config.data_directory;
     let control = control_file::read(own).map_err(|error| {
         Error::failed(format!("could not examine data directory \"{}\"", own.display()))
@@ -298,7 +302,12 @@ fn refuse_other_server(config: &Config, set_up: &SetUp) -> Result<()> {
 }
 
 /// Says why the server that was asked is not the one that runs on the data directory; None if it is.
-fn other_server(own: &Path, reported: &SetUp, system_identifier: u64, runs_here: bool) -> Option<String> {
+fn other_server(
+    own: &Path,
+    reported: &ServerSetup,
+    system_identifier: u64,
+    runs_here: bool,
+) -> Option<String> {
     let same = |path: &Path| {
         path == own || path.canonicalize().ok().zip(own.canonicalize().ok()).is_some_and(|(a, b)| a == b)
     };
@@ -463,7 +472,7 @@ fn source(address: IpAddr) -> Source {
 }
 
 /// Returns the hosts that the server has to listen on, by name and by address; none for sockets.
-fn own_hosts(targets: &[crate::pg::resolve::Target], own: Option<&Node>) -> Vec<String> {
+fn own_hosts(targets: &[crate::pg::resolve::HostTarget], own: Option<&Node>) -> Vec<String> {
     let mut out = Vec::new();
     for target in targets {
         if let Host::Tcp { name, address } = &target.host {
@@ -486,11 +495,11 @@ fn own_hosts(targets: &[crate::pg::resolve::Target], own: Option<&Node>) -> Vec<
 async fn facts(
     site: &Site,
     config: &Config,
-    set_up: Option<SetUp>,
+    set_up: Option<ServerSetup>,
     rows: &[NodeRow],
-    wanted: &Wanted,
-) -> Facts {
-    let mut out = Facts { passfiles: passfiles(site, config), ..Facts::default() };
+    wanted: &PrepareRequest,
+) -> PrepareFacts {
+    let mut out = PrepareFacts { passfiles: passfiles(site, config), ..PrepareFacts::default() };
     let Some(set_up) = set_up else { return out };
     if let Some(path) = &set_up.hba_file {
         out.hba = file(path, 0o600);
@@ -548,7 +557,7 @@ fn passfiles(site: &Site, config: &Config) -> Vec<FileNow> {
     paths.iter().map(|path| file(path, 0o600)).collect()
 }
 
-async fn around(set_up: &SetUp, wanted: &Wanted) -> Surroundings {
+async fn around(set_up: &ServerSetup, wanted: &PrepareRequest) -> HbaContext {
     let keyword = |address: &&String| !matches!(address.as_str(), "all" | "samehost" | "samenet");
     let rules = set_up.rules.iter().flatten();
     let names: BTreeSet<&String> = rules
@@ -566,7 +575,7 @@ async fn around(set_up: &SetUp, wanted: &Wanted) -> Surroundings {
             Source::Net(network) => Some(network.addr()),
             Source::Socket => None,
         });
-    Surroundings {
+    HbaContext {
         ssl: set_up.ssl,
         member_of: set_up.member_of.clone(),
         hosts,

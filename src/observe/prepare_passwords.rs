@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Exit, Result};
 use crate::observe::prepare::Request;
 use crate::pg::conninfo::Conninfo;
-use crate::pg::passfile::{self, Wanted as Place};
+use crate::pg::passfile::{self, PasswordFor};
 use crate::pg::verifier;
-use crate::plan::prepare::{FileNow, Password, Wanted};
+use crate::plan::prepare::{FileNow, Password, PrepareRequest};
 use crate::secret::Secret;
 use crate::site::Site;
 
@@ -20,7 +20,7 @@ use crate::site::Site;
 pub(crate) fn find(
     site: &Site,
     request: &Request,
-    wanted: &Wanted,
+    wanted: &PrepareRequest,
     files: &[FileNow],
 ) -> Result<BTreeMap<String, Password>> {
     let own = site.local_conninfo()?;
@@ -52,7 +52,7 @@ pub(crate) fn find(
 }
 
 /// Asks for what is missing. `ask` puts a question; None where no one is there to answer it.
-pub(crate) fn ask(ask: &dyn Fn(&str) -> Option<Secret>, wanted: &mut Wanted) {
+pub(crate) fn ask_missing_passwords(ask: &dyn Fn(&str) -> Option<Secret>, wanted: &mut PrepareRequest) {
     for (role, password) in &mut wanted.passwords {
         if matches!(password, Password::Missing)
             && let Some(typed) = ask(&format!("Password of role \"{role}\""))
@@ -63,11 +63,11 @@ pub(crate) fn ask(ask: &dyn Fn(&str) -> Option<Secret>, wanted: &mut Wanted) {
 }
 
 /// Looks into the password files, for this node first and then for the others: all nodes have the same roles.
-fn in_files(files: &[FileNow], wanted: &Wanted, role: &str, dbname: &str) -> Option<Secret> {
+fn in_files(files: &[FileNow], wanted: &PrepareRequest, role: &str, dbname: &str) -> Option<Secret> {
     let entries = wanted.nodes.iter().flat_map(|node| [(node, dbname), (node, "replication")]);
     entries.flat_map(|(node, dbname)| files.iter().map(move |file| (node, dbname, file))).find_map(
         |(node, dbname, file)| {
-            let place = Place { host: &node.host, port: &node.port, dbname, user: role };
+            let place = PasswordFor { host: &node.host, port: &node.port, dbname, user: role };
             passfile::find(file.text.as_deref()?, place).filter(|found| !found.reveal().is_empty())
         },
     )

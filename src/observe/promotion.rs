@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::directory::{Contents, look, running_postmaster};
+use crate::facts::directory::{DirectoryContents, inspect_directory, running_postmaster};
 use crate::facts::rejoin;
 use crate::facts::role::RoleFacts;
-use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::node_location::{self, NodeLocation};
 use crate::pg::lsn::Lsn;
 use crate::registry::NodeType;
 use crate::site::Site;
@@ -22,7 +22,7 @@ pub async fn former_end(site: &Site, cluster: &ClusterFacts, node_id: i32) -> Op
         node.row.node_type == NodeType::Primary && node.row.active && node.row.node_id != node_id
     };
     let former = cluster.nodes.iter().filter(|node| node.server.is_err()).find(was_primary)?;
-    let known = Whereabouts {
+    let known = NodeLocation {
         row: &former.row,
         server: None,
         system_identifier: cluster.system_identifier(),
@@ -49,7 +49,9 @@ pub fn promote_command(site: &Site, role: Option<&RoleFacts>) -> Result<Option<C
     if role.is_none_or(|role| role.may_promote) {
         return Ok(None);
     }
-    let Contents::DataDirectory { major, .. } = look(&config.data_directory) else { return Ok(None) };
+    let DirectoryContents::DataDirectory { major, .. } = inspect_directory(&config.data_directory) else {
+        return Ok(None);
+    };
     let Ok(pg_ctl) = site.installation_of(config, major).tool("pg_ctl") else { return Ok(None) };
     let directory = format!("--pgdata={}", config.data_directory.display());
     let words = ["promote".to_string(), "--no-wait".into(), directory];

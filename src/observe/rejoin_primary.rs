@@ -2,10 +2,10 @@
 //! knows.
 
 use crate::error::{Error, Exit, Result};
-use crate::facts::cluster::{ClusterFacts, ask_node};
+use crate::facts::cluster::{ClusterFacts, query_node};
 use crate::facts::server::ServerFacts;
 use crate::observe::discovery;
-use crate::observe::peers::known;
+use crate::observe::peers::known_servers;
 use crate::site::Site;
 use crate::system::clock;
 
@@ -13,7 +13,7 @@ use crate::system::clock;
 ///
 /// # Errors
 /// Exit code 6 if no other node is known, or none answers.
-pub async fn find(site: &Site) -> Result<ClusterFacts> {
+pub async fn find_primary(site: &Site) -> Result<ClusterFacts> {
     let own = site.config()?.node_id;
     let found = discovery::cluster(site).await.map(|found| found.facts);
     let answers =
@@ -27,12 +27,12 @@ pub async fn find(site: &Site) -> Result<ClusterFacts> {
     }
     let own_server = found.as_ref().ok().and_then(|facts| facts.node(own)?.facts());
     let own_server = own_server.map(|own| (own.system_identifier.clone(), own.started_at.clone()));
-    let search = match known::search(site, own_server).await {
+    let search = match known_servers::find_known_servers(site, own_server).await {
         Ok(search) => search,
         // A directory that cannot be read is reported when it is copied.
         Err(error) => {
             site.debug(&format!("other nodes were not searched for: {error}"));
-            known::Search { facts: None, dismissed: Vec::new() }
+            known_servers::KnownServers { facts: None, dismissed: Vec::new() }
         }
     };
     if let Some(facts) = search.facts.filter(answers) {
@@ -52,7 +52,7 @@ fn no_other_node_known(site: &Site, dismissed: &[String]) -> Error {
     let own = site.local_conninfo().unwrap_or_default();
     let user = own.get("user").or(site.environment.user.as_deref()).unwrap_or("USER").to_string();
     let dbname = own.get("dbname").unwrap_or(&user).to_string();
-    let place = known::password_file(site);
+    let place = known_servers::password_file(site);
     let asked = match dismissed {
         [] => "Neither the saved topology, nor the password file, nor primary_conninfo names another node."
             .to_string(),
@@ -117,7 +117,7 @@ pub async fn target(site: &Site, facts: &ClusterFacts) -> Result<i32> {
 /// Returns the primary that the command line names, if it names one.
 async fn named(site: &Site, facts: &ClusterFacts) -> Option<i32> {
     let given = site.named_server().ok()??;
-    let (_, server) = ask_node(&given.to_string(), &site.environment, site.node_deadline()).await.ok()?;
+    let (_, server) = query_node(&given.to_string(), &site.environment, site.node_deadline()).await.ok()?;
     let mut primaries = facts.primaries();
     let same = |there: &ServerFacts| {
         (&there.system_identifier, &there.started_at) == (&server.system_identifier, &server.started_at)

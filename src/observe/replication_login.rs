@@ -193,13 +193,13 @@ async fn try_login(
     );
     command.secrets = named.to_vec();
     command.env = env;
-    command.env.extend(provenance::keep_to_it(&mut command.args, &site.environment));
+    command.env.extend(provenance::pin_destination(&mut command.args, &site.environment));
     if !conninfo.contains("connect_timeout") {
         command.env.push(("PGCONNECT_TIMEOUT".into(), LOGIN_S.to_string()));
     }
     let secrets =
         named.iter().filter_map(|(_, name)| Some((name.clone(), secrets.get(name)?.clone()))).collect();
-    let setting = process::Surroundings { environment: Some(&site.environment), secrets, inherit_pg };
+    let setting = process::ChildContext { environment: Some(&site.environment), secrets, inherit_pg };
     let began = Instant::now();
     let attempts = async {
         loop {

@@ -6,12 +6,12 @@ use futures_util::future::join_all;
 
 use crate::error::Result;
 use crate::facts::repmgr::{self, NEW_S};
-use crate::observe::discovery::{self, Found};
-use crate::observe::under_locks::{Held, hold_over, open};
+use crate::observe::discovery::{self, Discovered};
+use crate::observe::under_locks::{LockedCluster, lock_cluster_over, open};
 use crate::pg::client::Session;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::registry::NodeRow;
-use crate::registry::schema::{self, Present};
+use crate::registry::schema::{self, PresentMetadata};
 use crate::site::Site;
 use crate::system::inspect::is_started_by;
 
@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(200);
 /// Whether the real repmgr may change roles in this cluster.
 ///
 /// A repmgrd that has started this command has decided already, and what it has opened meanwhile is its own.
-fn is_possible<'a>(mut rows: impl Iterator<Item = &'a NodeRow>, metadata: Option<&Present>) -> bool {
+fn is_possible<'a>(mut rows: impl Iterator<Item = &'a NodeRow>, metadata: Option<&PresentMetadata>) -> bool {
     let extension = metadata.is_some_and(|present| present.extension.is_some());
     // It cannot read a file in our format, and it runs on no node without a file of its own.
     let readable = rows.any(|row| !row.config_file.ends_with(".toml"));
@@ -29,13 +29,13 @@ fn is_possible<'a>(mut rows: impl Iterator<Item = &'a NodeRow>, metadata: Option
 }
 
 /// The cluster before the locks.
-pub(crate) struct AtRest {
+pub(crate) struct Quiet {
     /// What was found.
-    pub(crate) found: Found,
+    pub(crate) found: Discovered,
     /// Sessions on nodes that answered, to go on with.
     pub(crate) sessions: Vec<(i32, Session)>,
     /// What there is of metadata.
-    pub(crate) metadata: Option<Present>,
+    pub(crate) metadata: Option<PresentMetadata>,
     /// No repmgrd runs.
     none_runs: bool,
     /// How long repmgr is waited for.
@@ -44,7 +44,7 @@ pub(crate) struct AtRest {
     reported: bool,
 }
 
-impl AtRest {
+impl Quiet {
     /// Waits a moment for the end of what repmgr does.
     async fn wait(&mut self, site: &Site) {
         if !self.reported {
@@ -61,7 +61,7 @@ impl AtRest {
 ///
 /// # Errors
 /// Those of [`discovery::cluster`].
-pub(crate) async fn cluster_at_rest(site: &Site) -> Result<AtRest> {
+pub(crate) async fn cluster_at_rest(site: &Site) -> Result<Quiet> {
     let found = discovery::cluster(site).await?;
     let rows: Vec<NodeRow> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     // One that does not respond a second time is not waited for.
@@ -73,7 +73,7 @@ pub(crate) async fn cluster_at_rest(site: &Site) -> Result<AtRest> {
     let sessions =
         rows.iter().zip(&opened).filter_map(|(row, session)| Some((row.node_id, session.clone()?)));
     let until = Instant::now() + Duration::from_secs(u64::from(NEW_S) + 1);
-    let mut rest = AtRest {
+    let mut rest = Quiet {
         sessions: sessions.collect(),
         found,
         metadata: None,
@@ -85,14 +85,15 @@ pub(crate) async fn cluster_at_rest(site: &Site) -> Result<AtRest> {
     let own_id = site.config()?.node_id;
     let own = rest.sessions.iter().find(|(id, _)| *id == own_id);
     let Some((_, asked)) = own.or(rest.sessions.first()) else { return Ok(rest) };
-    rest.metadata = schema::look(asked).await.ok();
+    rest.metadata = schema::inspect_metadata(asked).await.ok();
     if !is_possible(rows.iter(), rest.metadata.as_ref()) {
         return Ok(rest);
     }
     loop {
         // A server that is stopped meanwhile is at rest.
         let asked =
-            join_all(opened.iter().map(async |session| repmgr::ask(session.as_ref()?).await.ok())).await;
+            join_all(opened.iter().map(async |session| repmgr::query_repmgr(session.as_ref()?).await.ok()))
+                .await;
         // What was true before one of them was stopped still says whose the sessions are.
         rest.none_runs |= repmgr::none_runs(asked.iter().map(Option::as_ref));
         let rests = asked.iter().flatten().all(|repmgr| repmgr.commands(rest.none_runs).is_empty());
@@ -111,15 +112,18 @@ pub(crate) async fn cluster_at_rest(site: &Site) -> Result<AtRest> {
 /// looked at again.
 ///
 /// # Errors
-/// Those of [`hold_over`].
-pub(crate) async fn hold_at_rest(site: &Site, rest: &mut AtRest) -> Result<(Held, RepmgrActivity)> {
+/// Those of [`lock_cluster_over`].
+pub(crate) async fn lock_when_quiet(
+    site: &Site,
+    rest: &mut Quiet,
+) -> Result<(LockedCluster, RepmgrActivity)> {
     let rows: Vec<NodeRow> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     loop {
-        let held = hold_over(site, &rows, &rest.sessions).await?;
+        let held = lock_cluster_over(site, &rows, &rest.sessions).await?;
         if rest.metadata.is_none()
             && let Some(session) = held.session(site.config()?.node_id)
         {
-            rest.metadata = schema::look(session).await.ok();
+            rest.metadata = schema::inspect_metadata(session).await.ok();
         }
         let repmgr_activity = repmgr_activity(&held, rest).await;
         if repmgr_activity.at_work(&held.facts).is_empty() || Instant::now() > rest.until {
@@ -131,14 +135,14 @@ pub(crate) async fn hold_at_rest(site: &Site, rest: &mut AtRest) -> Result<(Held
 }
 
 /// Looks what repmgr does, under the locks.
-async fn repmgr_activity(held: &Held, rest: &AtRest) -> RepmgrActivity {
+async fn repmgr_activity(held: &LockedCluster, rest: &Quiet) -> RepmgrActivity {
     let nodes = &held.facts.nodes;
     if !is_possible(nodes.iter().map(|node| &node.row), rest.metadata.as_ref()) {
         return RepmgrActivity::default();
     }
     let asked = join_all(nodes.iter().map(async |node| {
         let session = held.session(node.row.node_id)?;
-        Some((node.row.node_id, repmgr::ask(session).await.ok()?))
+        Some((node.row.node_id, repmgr::query_repmgr(session).await.ok()?))
     }));
     let nodes = asked.await.into_iter().flatten().collect();
     RepmgrActivity { possible: true, nodes, none_ran: rest.none_runs, ..RepmgrActivity::default() }

@@ -6,14 +6,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::directory::{Contents, leftover, look_past_mark, running_postmaster, unreaped_postmaster};
+use crate::facts::directory::{
+    DirectoryContents, leftover, look_past_mark, running_postmaster, unreaped_postmaster,
+};
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::facts::{places, start_log};
+use crate::facts::{start_log, write_locations};
 use crate::observe::own_node::local_endpoint;
 use crate::observe::{next_start, superuser};
 use crate::pg::control::{self, Manager};
 use crate::pg::last_start;
-use crate::plan::service::{Action, Checkpoint, ServiceFacts};
+use crate::plan::service::{Action, CheckpointPermission, ServiceFacts};
 use crate::secret::Secrets;
 use crate::site::Site;
 use crate::units::seconds;
@@ -54,17 +56,17 @@ pub fn facts(site: &Site, action: Action) -> Result<ServiceFacts> {
     let config = site.config()?;
     let data = &config.data_directory;
     let major = match look_past_mark(data) {
-        Contents::DataDirectory { major, .. } => major,
-        Contents::UnfinishedClone(_) => {
+        DirectoryContents::DataDirectory { major, .. } => major,
+        DirectoryContents::UnfinishedClone(_) => {
             return Err(Error::failed(format!("\"{}\" holds an unfinished clone", data.display()))
                 .hint("Run \"pgbaton standby clone\" again: it takes the directory over."));
         }
-        Contents::Unreadable(why) => {
+        DirectoryContents::Unreadable(why) => {
             return Err(Error::failed(format!("could not examine data directory \"{}\"", data.display()))
                 .detail(why)
                 .hint("Run pgbaton as the user that owns it."));
         }
-        Contents::Missing => {
+        DirectoryContents::Missing => {
             return Err(Error::failed(format!("data directory \"{}\" does not exist", data.display()))
                 .hint("Check data_directory in the configuration."));
         }
@@ -112,19 +114,20 @@ pub fn facts(site: &Site, action: Action) -> Result<ServiceFacts> {
         last_start: last_start::read(data, config.config_directory.as_deref()),
         log: match manager {
             // It has a log of its own, which it prints when a start fails: it must not be printed into itself.
-            Manager::Debian(_) => start_log::ours(&state),
+            Manager::Debian(_) => start_log::own_start_log(&state),
             _ => start_log::find(data, running, &state),
         },
         manager,
         places: match action {
-            Action::Start | Action::Restart => {
-                places::of_data_directory(data).into_iter().chain([places::of_state(&state)]).collect()
-            }
+            Action::Start | Action::Restart => write_locations::of_data_directory(data)
+                .into_iter()
+                .chain([write_locations::of_state(&state)])
+                .collect(),
             // It can be stopped where it could not be started, but not without a journal.
-            Action::Stop | Action::Reload => vec![places::of_state(&state)],
+            Action::Stop | Action::Reload => vec![write_locations::of_state(&state)],
         },
         standby: (matches!(action, Action::Start | Action::Restart) && data.join(STANDBY_SIGNAL).exists())
-            .then(|| next_start::look(data, site.config_directory(config).as_deref())),
+            .then(|| next_start::inspect_next_start(data, site.config_directory(config).as_deref())),
         start_timeout_s: seconds(config.standby_reconnect_timeout),
         stop_timeout_s: seconds(config.shutdown_check_timeout),
         user: site.environment.user.clone().unwrap_or_default(),
@@ -133,7 +136,7 @@ pub fn facts(site: &Site, action: Action) -> Result<ServiceFacts> {
 
 /// Asks the server whether our role may write a checkpoint: a superuser, and from 15 on a member of `pg_checkpoint`. If it may not,
 /// the superuser does it that was named.
-pub async fn may_write_checkpoint(site: &Site, secrets: &mut Secrets) -> Result<Checkpoint> {
+pub async fn may_write_checkpoint(site: &Site, secrets: &mut Secrets) -> Result<CheckpointPermission> {
     let config = site.config()?;
     let ask = async {
         let session = site
@@ -151,17 +154,17 @@ pub async fn may_write_checkpoint(site: &Site, secrets: &mut Secrets) -> Result<
         Ok::<_, String>((row, session.server_version_num()))
     };
     Ok(match ask.await {
-        Ok((row, _)) if row.get(0) == Some("true") => Checkpoint::Possible(local_endpoint(config)),
+        Ok((row, _)) if row.get(0) == Some("true") => CheckpointPermission::Possible(local_endpoint(config)),
         Ok((row, version)) => {
             let whom = format!("node \"{}\"", config.node_name);
             let named = superuser::connect(site, &site.local_conninfo()?, &whom, secrets).await?;
             if let Some(superuser) = named {
-                return Ok(Checkpoint::Possible(superuser.on));
+                return Ok(CheckpointPermission::Possible(superuser.on));
             }
             let role = row.get(1).unwrap_or_default().to_string();
             let grant = format!("GRANT pg_checkpoint TO {};", crate::pg::quote::quote_ident(&role));
-            Checkpoint::Denied { role, grant: (version >= 150_000).then_some(grant) }
+            CheckpointPermission::Denied { role, grant: (version >= 150_000).then_some(grant) }
         }
-        Err(why) => Checkpoint::Unknown(why),
+        Err(why) => CheckpointPermission::Unknown(why),
     })
 }

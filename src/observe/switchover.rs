@@ -4,44 +4,44 @@ use futures_util::future::join_all;
 
 use crate::error::{Result, sentence};
 use crate::facts::cluster::NodeFacts;
-use crate::facts::places;
-use crate::far_end::checks::{Expected, Trouble, checks};
+use crate::facts::write_locations;
+use crate::far_end::checks::{ChannelFailure, Expected, checks};
 use crate::far_end::protocol::Hello;
 use crate::far_end::remote::{OPEN, Remote};
-use crate::observe::node_location::{self, Whereabouts};
-use crate::observe::under_locks::Held;
+use crate::observe::node_location::{self, NodeLocation};
+use crate::observe::under_locks::LockedCluster;
 use crate::pg::client::Session;
 use crate::pg::control::Manager;
 use crate::pg::endpoint::Upstream;
 use crate::plan::parts::following::upstream;
 use crate::plan::parts::new_primary::siblings;
 use crate::plan::service::writable;
-use crate::plan::switchover::{Host, SwitchoverOptions};
+use crate::plan::switchover::{OldPrimaryHost, SwitchoverOptions};
 use crate::plan::{Check, FarEnd};
 use crate::registry::node::ssh_hosts;
 use crate::site::Site;
 
 /// What was found out on the hosts of other nodes.
 #[derive(Debug)]
-pub struct Others {
+pub struct OldPrimaryInspection {
     /// The way to the host of the primary.
     pub far_end: FarEnd,
     /// The channel to it, which the operation goes on with.
     pub channel: Option<Remote>,
     /// What its pgbaton says of that host, where it answers.
-    pub host: Option<Host>,
+    pub host: Option<OldPrimaryHost>,
     /// What the hosts are checked for.
     pub checks: Vec<Check>,
 }
 
-impl Others {
+impl OldPrimaryInspection {
     /// Asks the hosts of the primary and of the standbys that are to follow, all at once.
     ///
     /// # Errors
     /// Exit code 1 if it is not known how the host of the primary is reached.
-    pub async fn of(
+    pub async fn gather(
         site: &Site,
-        held: &Held,
+        held: &LockedCluster,
         session: &Session,
         own: &NodeFacts,
         primary: &NodeFacts,
@@ -50,11 +50,11 @@ impl Others {
         let hosts = ssh_hosts(session).await.unwrap_or_default();
         let server = primary.facts();
         let version = server.map_or(0, |server| server.version_num);
-        let whereabouts = |node: &'_ NodeFacts| {
+        let location = |node: &'_ NodeFacts| {
             (node.row.clone(), node.facts().cloned(), hosts.get(&node.row.node_id).cloned())
         };
-        let (row, facts, host) = whereabouts(primary);
-        let known = Whereabouts {
+        let (row, facts, host) = location(primary);
+        let known = NodeLocation {
             row: &row,
             server: facts.as_ref(),
             system_identifier: held.facts.system_identifier(),
@@ -72,8 +72,8 @@ impl Others {
             false => Vec::new(),
         };
         let logins = join_all(following.iter().map(|sibling| async {
-            let (row, facts, host) = whereabouts(sibling);
-            let known = Whereabouts {
+            let (row, facts, host) = location(sibling);
+            let known = NodeLocation {
                 row: &row,
                 server: facts.as_ref(),
                 system_identifier: held.facts.system_identifier(),
@@ -82,17 +82,17 @@ impl Others {
             let far_end = node_location::far_end(site, &known).await.ok()?;
             let wanted = upstream(&own.row, &row, version, None);
             // A sibling follows by SQL. Its host need not be reachable; then its login cannot be tried, that is all.
-            Some(visit(site, &far_end, &wanted).await.ok()?.login)
+            Some(query_host(site, &far_end, &wanted).await.ok()?.login)
         }));
-        let (visited, logins) = tokio::join!(visit(site, &far_end, &wanted), logins);
+        let (visited, logins) = tokio::join!(query_host(site, &far_end, &wanted), logins);
         let (answer, channel, login) = match visited {
-            Ok(Visited { channel, hello, login }) => (Ok(hello), Some(channel), Some(login)),
+            Ok(VisitedHost { channel, hello, login }) => (Ok(hello), Some(channel), Some(login)),
             Err(trouble) => (Err(trouble), None, None),
         };
         let mut checks = checks(&far_end, &expected, &answer);
         let data = &site.config()?.data_directory;
-        let mut places = places::of_data_directory(data);
-        places.push(places::of_state(&site.state_directory()?));
+        let mut places = write_locations::of_data_directory(data);
+        places.push(write_locations::of_state(&site.state_directory()?));
         checks.extend(writable(&places, &own.row.node_name));
         // What is not the node's own pgbaton, with its own configuration, says nothing about the node.
         let login = login.filter(|_| !checks.iter().any(|check| check.name == "far_end_configuration"));
@@ -106,7 +106,7 @@ impl Others {
 }
 
 /// A far end that answers.
-struct Visited {
+struct VisitedHost {
     channel: Remote,
     hello: Hello,
     /// How its connection to the candidate went.
@@ -114,10 +114,14 @@ struct Visited {
 }
 
 /// Asks a far end who it is, and has it try its connection to the candidate.
-async fn visit(site: &Site, far_end: &FarEnd, wanted: &Upstream) -> std::result::Result<Visited, Trouble> {
+async fn query_host(
+    site: &Site,
+    far_end: &FarEnd,
+    wanted: &Upstream,
+) -> std::result::Result<VisitedHost, ChannelFailure> {
     let (channel, hello) = Remote::open(site, far_end, OPEN).await?;
     let login = channel.login(wanted).await;
-    Ok(Visited { channel, hello, login })
+    Ok(VisitedHost { channel, hello, login })
 }
 
 /// Turns a login that was tried into a check.
@@ -141,10 +145,10 @@ fn login_check(
     })
 }
 
-fn host_of(hello: &Hello) -> Option<Host> {
+fn host_of(hello: &Hello) -> Option<OldPrimaryHost> {
     let service = hello.service.as_ref().ok()?;
     let bindir = hello.bindir.as_ref()?;
-    Some(Host {
+    Some(OldPrimaryHost {
         data_directory: hello.data_directory.clone(),
         postgres: bindir.join("postgres").display().to_string(),
         config_directory: hello.config_directory.clone(),

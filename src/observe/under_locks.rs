@@ -10,7 +10,7 @@ use std::rc::Rc;
 use futures_util::future::join_all;
 
 use crate::error::{Error, Exit, Result};
-use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Unavailable};
 use crate::facts::role::{self, RoleFacts};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::settings::Settings;
@@ -19,7 +19,7 @@ use crate::observe::history;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
-use crate::registry::lock::{Attempt, Holder, Lockable};
+use crate::registry::lock::{LockAttempt, LockHolder, Lockable};
 use crate::registry::{NodeRow, lock as cluster_lock};
 use crate::site::Site;
 use crate::site::state_directory::{lock, would_lock};
@@ -27,7 +27,7 @@ use crate::system::lock::LocalLock;
 
 /// What is held, and what was seen since.
 #[derive(Debug)]
-pub struct Held {
+pub struct LockedCluster {
     /// All registered nodes, asked under the locks.
     pub facts: ClusterFacts,
     /// What our role may do, by node id, of those that answer.
@@ -45,15 +45,19 @@ pub struct Held {
 ///
 /// # Errors
 /// Exit code 30 if another command holds one of them, naming the holder.
-pub async fn hold(site: &Site, rows: &[NodeRow]) -> Result<Held> {
-    hold_over(site, rows, &[]).await
+pub async fn lock_cluster(site: &Site, rows: &[NodeRow]) -> Result<LockedCluster> {
+    lock_cluster_over(site, rows, &[]).await
 }
 
 /// The same over sessions that are open already; a node without one is connected to.
 ///
 /// # Errors
-/// As [`hold`].
-pub async fn hold_over(site: &Site, rows: &[NodeRow], known: &[(i32, Session)]) -> Result<Held> {
+/// As [`lock_cluster`].
+pub async fn lock_cluster_over(
+    site: &Site,
+    rows: &[NodeRow],
+    known: &[(i32, Session)],
+) -> Result<LockedCluster> {
     let directory = site.state_directory()?;
     let local = if site.options.dry_run {
         would_lock(site, &directory).await?;
@@ -74,8 +78,8 @@ pub async fn hold_over(site: &Site, rows: &[NodeRow], known: &[(i32, Session)]) 
     let locked = cluster_lock::acquire(&nodes).await?;
     let asked = join_all(nodes.iter().map(|node| async {
         match &node.session {
-            Ok(session) => ask(session).await,
-            Err(silence) => (Err(silence.clone()), None),
+            Ok(session) => query_locked_node(session).await,
+            Err(unavailable) => (Err(unavailable.clone()), None),
         }
     }))
     .await;
@@ -92,22 +96,24 @@ pub async fn hold_over(site: &Site, rows: &[NodeRow], known: &[(i32, Session)]) 
     let here = here.filter(|server| server.in_recovery).map(|server| server.system_identifier.clone());
     facts.meant = here.or_else(|| site.system_identifier());
     // The lock of a server of another cluster is none of ours.
-    let strangers = facts.disown_strangers(own);
+    let strangers = facts.discard_foreign_servers(own);
     for (_, session) in sessions.extract_if(.., |(id, _)| strangers.contains(id)) {
         if local.is_some() {
             unlock(&session).await;
         }
     }
     roles.retain(|id, _| !strangers.contains(id));
-    Ok(Held { facts, roles, sessions, local, hosts: BTreeMap::new() })
+    Ok(LockedCluster { facts, roles, sessions, local, hosts: BTreeMap::new() })
 }
 
-async fn ask(session: &Session) -> (std::result::Result<ServerFacts, Silence>, Option<RoleFacts>) {
-    let (server, role) = tokio::join!(server::ask(session), role::ask(session));
-    (server.map_err(Silence::from), role.ok())
+async fn query_locked_node(
+    session: &Session,
+) -> (std::result::Result<ServerFacts, Unavailable>, Option<RoleFacts>) {
+    let (server, role) = tokio::join!(server::query_server_facts(session), role::query_role_facts(session));
+    (server.map_err(Unavailable::from), role.ok())
 }
 
-impl Held {
+impl LockedCluster {
     /// Gives the locks back, and leaves the sessions open.
     pub async fn release(self) {
         if self.is_real() {
@@ -154,8 +160,9 @@ impl Held {
     }
 }
 
-pub(crate) async fn open(site: &Site, row: &NodeRow) -> std::result::Result<Session, Silence> {
-    let conninfo = Conninfo::parse(&row.conninfo).map_err(|error| Silence::invalid(&error.to_string()))?;
+pub(crate) async fn open(site: &Site, row: &NodeRow) -> std::result::Result<Session, Unavailable> {
+    let conninfo =
+        Conninfo::parse(&row.conninfo).map_err(|error| Unavailable::invalid(&error.to_string()))?;
     let deadline = site.node_deadline();
     let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
     Ok(connect(&conninfo, &site.environment, &options).await?)
@@ -165,7 +172,7 @@ pub(crate) async fn open(site: &Site, row: &NodeRow) -> std::result::Result<Sess
 ///
 /// # Errors
 /// Exit code 30 if another command holds the lock now.
-pub(crate) async fn retake(site: &Site, conninfo: &Conninfo, name: &str) -> Result<Option<Session>> {
+pub(crate) async fn relock_node(site: &Site, conninfo: &Conninfo, name: &str) -> Result<Option<Session>> {
     let deadline = site.node_deadline();
     let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
     let Ok(session) = connect(conninfo, &site.environment, &options).await else { return Ok(None) };
@@ -187,31 +194,31 @@ async fn unlock(session: &Session) {
 /// A node with the session that is to hold its lock.
 struct Node<'a> {
     row: &'a NodeRow,
-    session: std::result::Result<Session, Silence>,
+    session: std::result::Result<Session, Unavailable>,
     only_look: bool,
 }
 
 impl Node<'_> {
-    async fn attempt(&self, session: &Session) -> std::result::Result<Attempt<Session>, SqlError> {
+    async fn attempt(&self, session: &Session) -> std::result::Result<LockAttempt<Session>, SqlError> {
         let key = cluster_lock::KEY.to_string();
         if !self.only_look {
             let row = session.query_one(cluster_lock::TRY_LOCK, &[Some(&key)]).await?;
             if row.get(0) == Some("true") {
-                return Ok(Attempt::Taken(session.clone()));
+                return Ok(LockAttempt::Taken(session.clone()));
             }
         }
         let rows = session.query(cluster_lock::HOLDER, &[Some(&key)]).await?;
         let text = |row: &crate::pg::client::Row, column| row.get(column).map(str::to_string);
         match rows.first() {
-            Some(row) => Ok(Attempt::Held(Holder {
+            Some(row) => Ok(LockAttempt::Held(LockHolder {
                 application_name: text(row, 0),
                 client_addr: text(row, 1),
                 pid: text(row, 2),
                 since: text(row, 3),
             })),
-            None if self.only_look => Ok(Attempt::Taken(session.clone())),
+            None if self.only_look => Ok(LockAttempt::Taken(session.clone())),
             // It was given back in between.
-            None => Ok(Attempt::Held(Holder::default())),
+            None => Ok(LockAttempt::Held(LockHolder::default())),
         }
     }
 }
@@ -227,12 +234,12 @@ impl Lockable for Node<'_> {
         &self.row.node_name
     }
 
-    async fn try_lock(&self) -> Attempt<Session> {
+    async fn try_lock(&self) -> LockAttempt<Session> {
         match &self.session {
             Ok(session) => {
-                self.attempt(session).await.unwrap_or_else(|error| Attempt::Unreachable(error.into()))
+                self.attempt(session).await.unwrap_or_else(|error| LockAttempt::Unreachable(error.into()))
             }
-            Err(silence) => Attempt::Unreachable(anyhow::anyhow!("{}", silence.message)),
+            Err(unavailable) => LockAttempt::Unreachable(anyhow::anyhow!("{}", unavailable.message)),
         }
     }
 
@@ -247,7 +254,7 @@ impl Lockable for Node<'_> {
 ///
 /// # Errors
 /// Exit code 1 if it is not registered.
-pub fn own<'a>(facts: &'a ClusterFacts, node_id: i32, node_name: &str) -> Result<&'a NodeFacts> {
+pub fn own_node<'a>(facts: &'a ClusterFacts, node_id: i32, node_name: &str) -> Result<&'a NodeFacts> {
     facts.node(node_id).ok_or_else(|| {
         Error::new(Exit::Failed, format!("node \"{node_name}\" (ID {node_id}) is not registered"))
             .detail("Nothing was changed.")

@@ -6,7 +6,7 @@ use crate::facts::server;
 use crate::observe::discovery;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::conninfo::Conninfo;
-use crate::plan::register::{Contact, There};
+use crate::plan::register::{Contact, NamedPrimary};
 use crate::registry::schema;
 use crate::registry::{NodeRow, NodeType};
 use crate::site::Site;
@@ -26,20 +26,21 @@ pub async fn contact(site: &Site, conninfo: &Conninfo) -> Contact {
         }
     };
     let whom = format!("the {}", session.server_name());
-    match asked(site, &session, &whom).await {
+    match query_named_primary(site, &session, &whom).await {
         Ok(there) => Contact::Asked(Box::new(there)),
         Err(error) => Contact::Unreadable(error),
     }
 }
 
-async fn asked(site: &Site, session: &Session, whom: &str) -> Result<There> {
+async fn query_named_primary(site: &Site, session: &Session, whom: &str) -> Result<NamedPrimary> {
     let broken = |error: SqlError| {
         Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
-    let (server, present) = tokio::join!(server::ask(session), schema::look(session));
+    let (server, present) =
+        tokio::join!(server::query_server_facts(session), schema::inspect_metadata(session));
     let (server, present) = (server.map_err(broken)?, present.map_err(broken)?);
     let cluster = discovery::from_session(site, session, whom).await?;
-    Ok(There { whom: whom.to_string(), server, present, cluster })
+    Ok(NamedPrimary { whom: whom.to_string(), server, present, cluster })
 }
 
 /// Looks for the primary among the nodes of the saved topology, and those that a copy of the metadata on the witness names.

@@ -10,8 +10,8 @@ use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::directory::running_postmaster;
 use crate::far_end::remote::{OPEN, Remote, secured};
-use crate::journal::{Entry, Past, Stage};
-use crate::observe::under_locks::Held;
+use crate::journal::{EarlierRuns, Stage, StoredJournal};
+use crate::observe::under_locks::LockedCluster;
 use crate::operation::announce::{End, send_all, send_unsent, unsent};
 use crate::operation::carry_out::record_end;
 use crate::operation::conclusion::conclude;
@@ -19,11 +19,11 @@ use crate::operation::course::undo;
 use crate::operation::live::FarEnds;
 use crate::operation::old_primary_host::ways_back;
 use crate::operation::outcome::{Ended, StepStatus};
-use crate::operation::resume::{alone, held, keep_what_may_be_needed, readable, world};
+use crate::operation::resume::{keep_what_may_be_needed, readable, relock_cluster, relock_local, world};
 use crate::operation::run;
 use crate::output::{Data, Report};
 use crate::plan::parts::events;
-use crate::plan::{Back, Op, Plan};
+use crate::plan::{Op, Plan, RollbackStep};
 use crate::ui::Level;
 
 /// Gives an unfinished operation up. It starts and promotes nothing, and takes back what only it has made.
@@ -31,21 +31,21 @@ use crate::ui::Level;
 /// # Errors
 /// Exit code 31 while a promotion is requested that cannot be withdrawn; 12 without a way to the host of the old primary, unless forced; 30
 /// if another command is running.
-pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
+pub async fn abandon(context: &Context, entry: &StoredJournal) -> Result<Report> {
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
     let id = header.operation_id.clone();
-    let mut held = held(context, header).await?;
-    let _alone = alone(context, header).await?;
+    let mut held = relock_cluster(context, header).await?;
+    let _alone = relock_local(context, header).await?;
     let was_past = past.past_no_return();
     if was_past && header.plan.steps().any(|step| matches!(step.op, Op::Promote { .. })) {
         refuse_while_requested(context, held.as_ref(), &id)?;
     }
     let mut plan = undo(&header.plan, was_past);
     if context.options.dry_run {
-        let due = |back: &&Back| back.is_due(|id| past.started(Stage::Forward, id));
+        let due = |undo: &&RollbackStep| undo.is_due(|id| past.started(Stage::Forward, id));
         let undone: Vec<&str> =
-            plan.rollback.iter().filter(due).map(|back| back.step.title.as_str()).collect();
+            plan.rollback.iter().filter(due).map(|undo| undo.step.title.as_str()).collect();
         let detail = match undone.is_empty() {
             true => "Its journal would be closed; there is nothing to undo.".to_string(),
             false => {
@@ -61,7 +61,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
     }
     let hosts = kept_down(context, &plan, &past, &id).await?;
     let reaches = |node_id| far_ends.reaches(node_id) || hosts.contains_key(&node_id);
-    plan.rollback.retain(|back| back.step.at.is_none_or(reaches));
+    plan.rollback.retain(|undo| undo.step.at.is_none_or(reaches));
     if let Some(held) = &mut held {
         held.hosts = hosts;
     }
@@ -119,7 +119,7 @@ pub async fn abandon(context: &Context, entry: &Entry) -> Result<Report> {
 ///
 /// A request that was made cannot be taken back: it stays, in the file `promote`, as long as the server that has it runs, and takes effect
 /// when the startup process comes to it, possibly after `restore_command` has hung for hours.
-fn refuse_while_requested(context: &Context, held: Option<&Held>, id: &str) -> Result<()> {
+fn refuse_while_requested(context: &Context, held: Option<&LockedCluster>, id: &str) -> Result<()> {
     let config = context.config()?;
     let data = &config.data_directory;
     let own = held.and_then(|held| held.facts.node(config.node_id)).and_then(NodeFacts::facts);
@@ -144,7 +144,7 @@ fn refuse_while_requested(context: &Context, held: Option<&Held>, id: &str) -> R
 
 /// Opens the way to the host of the old primary, ends what an earlier run has left at work there, and sees to it that a server that is down
 /// comes back as a standby only.
-async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -> Result<FarEnds> {
+async fn abandoned_ends(context: &Context, plan: &Plan, past: &EarlierRuns, id: &str) -> Result<FarEnds> {
     let far_end = plan.far_ends.first().filter(|_| past.is_resumed());
     let Some(far_end) = far_end else { return Ok(FarEnds::default()) };
     let name = &far_end.node_name;
@@ -175,7 +175,7 @@ async fn abandoned_ends(context: &Context, plan: &Plan, past: &Past, id: &str) -
 async fn kept_down(
     context: &Context,
     plan: &Plan,
-    past: &Past,
+    past: &EarlierRuns,
     id: &str,
 ) -> Result<BTreeMap<i32, Rc<Remote>>> {
     let mut hosts = BTreeMap::new();
@@ -219,7 +219,7 @@ struct State {
     hint: Option<String>,
 }
 
-fn state_of(held: Option<&Held>) -> State {
+fn state_of(held: Option<&LockedCluster>) -> State {
     let Some(held) = held else { return State { detail: String::new(), hint: None } };
     let facts: &ClusterFacts = &held.facts;
     let primaries: Vec<&str> = facts.primaries().map(|(node, _)| node.row.node_name.as_str()).collect();

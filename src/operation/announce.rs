@@ -3,14 +3,14 @@
 use crate::context::Context;
 use crate::error::sentence;
 use crate::facts::cluster::ClusterFacts;
-use crate::journal::{Mark, Past, Record, Stage};
+use crate::journal::{EarlierRuns, Mark, Record, Stage};
 use crate::observe::under_locks::open;
 use crate::observe::{discovery, own_operations};
-use crate::operation::event_hook::{Event, notify, record};
+use crate::operation::event_hook::{Event, notify, record_event};
 use crate::operation::outcome::Ended;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
-use crate::plan::parts::events::{Part, PlannedEvent, Proof};
+use crate::plan::parts::events::{EventProof, Part, PlannedEvent};
 use crate::registry::NodeRow;
 use crate::system::clock;
 use crate::ui::Level;
@@ -37,10 +37,12 @@ impl End {
     pub(super) fn event<'a>(&'a self, planned: &'a PlannedEvent) -> Option<Event<'a>> {
         let error = self.error.as_deref();
         let successful = match (planned.proof, planned.part) {
-            (Proof::Primary | Proof::Upstream(_), _) => return None,
-            (Proof::Success, Some(Part::Steps)) => self.steps_done,
-            (Proof::Success, Some(Part::Expectations)) if !self.steps_done || self.unverified => return None,
-            (Proof::Success, _) => error.is_none(),
+            (EventProof::Primary | EventProof::Upstream(_), _) => return None,
+            (EventProof::Success, Some(Part::Steps)) => self.steps_done,
+            (EventProof::Success, Some(Part::Expectations)) if !self.steps_done || self.unverified => {
+                return None;
+            }
+            (EventProof::Success, _) => error.is_none(),
         };
         // A record that was written, and has not arrived: the details say so.
         let event = Event { successful, ..Event::of(planned, error.map_or(Ok(()), Err)) };
@@ -49,7 +51,7 @@ impl End {
 }
 
 /// Returns the events of an operation that the journal does not know to have been sent.
-pub fn unsent<'a>(events: &'a [PlannedEvent], past: &Past) -> Vec<&'a PlannedEvent> {
+pub fn unsent<'a>(events: &'a [PlannedEvent], past: &EarlierRuns) -> Vec<&'a PlannedEvent> {
     events.iter().filter(|planned| !past.done(Stage::Forward, &planned.mark())).collect()
 }
 
@@ -90,13 +92,13 @@ impl Announcement<'_> {
     async fn send_events(&self, context: &Context) {
         for planned in self.notifications {
             let event = match planned.proof {
-                Proof::Primary if self.sent => None,
-                Proof::Primary => self.promotion(planned),
-                Proof::Success | Proof::Upstream(_) => self.end.event(planned),
+                EventProof::Primary if self.sent => None,
+                EventProof::Primary => self.promotion(planned),
+                EventProof::Success | EventProof::Upstream(_) => self.end.event(planned),
             };
             let Some(event) = event else { continue };
             notify(context, self.primary, &event).await;
-            if planned.proof == Proof::Primary && event.successful {
+            if planned.proof == EventProof::Primary && event.successful {
                 own_operations::mark_event_sent(context);
             }
         }
@@ -117,18 +119,18 @@ impl Announcement<'_> {
             return;
         }
         for notification in self.notifications {
-            let Proof::Upstream(upstream) = notification.proof else { continue };
+            let EventProof::Upstream(upstream) = notification.proof else { continue };
             if after.node(notification.node_id).and_then(|node| node.row.upstream_node_id) == Some(upstream) {
-                record(context, session, &Event::of(notification, Ok(()))).await;
+                record_event(context, session, &Event::of(notification, Ok(()))).await;
             }
         }
     }
 }
 
 /// Says what an operation has brought about, as its own command would.
-pub fn say(context: &Context, notifications: &[PlannedEvent]) {
+pub fn report_notifications(context: &Context, notifications: &[PlannedEvent]) {
     for notification in
-        notifications.iter().filter(|notification| !matches!(notification.proof, Proof::Upstream(_)))
+        notifications.iter().filter(|notification| !matches!(notification.proof, EventProof::Upstream(_)))
     {
         match notification.event.as_str() {
             // Scripts that know repmgr look for these words.
@@ -196,9 +198,9 @@ async fn present_primary(context: &Context, notifications: &[PlannedEvent]) -> (
     let ids: Vec<i32> = primaries.iter().map(|row| row.node_id).collect();
     // If there is another primary too, the one that this is about.
     let about = |row: &&&NodeRow| {
-        notifications
-            .iter()
-            .any(|notification| notification.proof == Proof::Primary && notification.node_id == row.node_id)
+        notifications.iter().any(|notification| {
+            notification.proof == EventProof::Primary && notification.node_id == row.node_id
+        })
     };
     let session = match primaries.iter().find(about).or(primaries.first()) {
         Some(row) => open(context, row).await.ok(),
@@ -259,7 +261,7 @@ mod tests {
         let row = NodeRow::example(1, NodeType::Primary);
         let events = [cluster_created(1, &on()), registered(&row, None, &on())];
         let plan = crate::plan::Plan::nothing("register");
-        let past = |records: &[Record]| Past::of(&plan, records);
+        let past = |records: &[Record]| EarlierRuns::of(&plan, records);
         assert_eq!(unsent(&events, &past(&[])).len(), 2);
         let first = sent(&events[0]);
         assert_eq!(unsent(&events, &past(std::slice::from_ref(&first))), [&events[1]]);

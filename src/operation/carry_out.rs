@@ -7,9 +7,9 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::far_end::remote::Remote;
-use crate::journal::{self, Header, Journal, Past};
+use crate::journal::{self, EarlierRuns, Header, Journal};
 use crate::observe::own_operations::make_way;
-use crate::observe::under_locks::Held;
+use crate::observe::under_locks::LockedCluster;
 use crate::operation::conclusion::conclude;
 use crate::operation::examine::{examine, warnings};
 use crate::operation::live::{FarEnds, Live};
@@ -35,14 +35,14 @@ const ANNOUNCE_S: u32 = 5;
 
 /// How a plan is carried out.
 #[derive(Debug)]
-pub struct How<'a> {
+pub struct RunOptions<'a> {
     verb: Verb,
     secrets: Secrets,
-    held: Option<&'a Held>,
+    held: Option<&'a LockedCluster>,
     channel: Option<Remote>,
 }
 
-impl<'a> How<'a> {
+impl<'a> RunOptions<'a> {
     /// As the operation of the command that was given, under the lock of this node, with what is to be kept out of plan and journal.
     pub fn new(context: &Context, secrets: Secrets) -> Self {
         Self { verb: context.verb, secrets, held: None, channel: None }
@@ -57,14 +57,14 @@ impl<'a> How<'a> {
 
     /// Under the locks that the command has taken itself, before it looked at what it decides from.
     #[must_use]
-    pub fn holding(mut self, held: &'a Held) -> Self {
+    pub fn holding(mut self, held: &'a LockedCluster) -> Self {
         self.held = Some(held);
         self
     }
 
     /// Over a channel that was opened for the checks already.
     #[must_use]
-    pub fn over(mut self, channel: Option<Remote>) -> Self {
+    pub fn with_channel(mut self, channel: Option<Remote>) -> Self {
         self.channel = channel;
         self
     }
@@ -84,7 +84,7 @@ pub struct Open<'a> {
 
 /// Shows what the checks found, then shows or runs the plan. What is returned says why it failed, if it did: by a check, a lock or a step;
 /// with the state that things were left in.
-pub async fn carry_out(context: &Context, plan: &Plan, how: How<'_>) -> Done {
+pub async fn carry_out(context: &Context, plan: &Plan, how: RunOptions<'_>) -> Done {
     let (mut done, open) = carry_out_open(context, plan, how).await;
     if let Some(open) = open {
         let end = done.outcome.as_mut().and_then(|outcome| outcome.end.take());
@@ -94,7 +94,11 @@ pub async fn carry_out(context: &Context, plan: &Plan, how: How<'_>) -> Done {
 }
 
 /// The same without the end of the journal, where the operation is one whose end comes after its events: see `operation/with_events.rs`.
-pub async fn carry_out_open<'a>(context: &'a Context, plan: &Plan, how: How<'_>) -> (Done, Option<Open<'a>>) {
+pub async fn carry_out_open<'a>(
+    context: &'a Context,
+    plan: &Plan,
+    how: RunOptions<'_>,
+) -> (Done, Option<Open<'a>>) {
     let verb = how.verb;
     let acts = !context.options.dry_run;
     match act(context, plan, how).await {
@@ -107,7 +111,7 @@ pub async fn carry_out_open<'a>(context: &'a Context, plan: &Plan, how: How<'_>)
 }
 
 /// Carries the plan out, or, without one, returns why it was not begun.
-async fn act<'a>(context: &'a Context, plan: &Plan, how: How<'_>) -> Result<(Done, Option<Open<'a>>)> {
+async fn act<'a>(context: &'a Context, plan: &Plan, how: RunOptions<'_>) -> Result<(Done, Option<Open<'a>>)> {
     let (verb, held) = (how.verb, how.held);
     if verb.traits().locks == Locks::Cluster && held.is_none() {
         return Err(Error::new(Exit::Internal, format!("\"{verb}\" has not taken the locks of the cluster")));
@@ -150,7 +154,7 @@ async fn act<'a>(context: &'a Context, plan: &Plan, how: How<'_>) -> Result<(Don
 }
 
 /// Looks, in a dry run, whether what the plan requires of this node's state is there: the lock, and no unfinished operation.
-async fn rehearse(context: &Context, held: Option<&Held>) -> Result<()> {
+async fn rehearse(context: &Context, held: Option<&LockedCluster>) -> Result<()> {
     let state = context.state()?;
     if let Some(aside) = &state.aside {
         let (path, aside) = (state.path.display(), aside.display());
@@ -169,11 +173,11 @@ async fn rehearse(context: &Context, held: Option<&Held>) -> Result<()> {
 async fn begin<'a>(
     context: &'a Context,
     plan: &Plan,
-    how: How<'_>,
+    how: RunOptions<'_>,
     directory: &Path,
 ) -> Result<(Live<'a>, Header)> {
     let (verb, locks) = (how.verb, how.locks());
-    let far_ends = FarEnds::open(context, plan, &Past::default(), how.channel).await?;
+    let far_ends = FarEnds::open(context, plan, &EarlierRuns::default(), how.channel).await?;
     let config = context.config()?;
     let started_at = clock::now();
     let header = Header {
@@ -196,7 +200,7 @@ async fn begin<'a>(
     })?;
     // After a terminal was closed, this names what is to be resumed.
     context.ui.say(Level::Info, &format!("operation {}: {}", header.operation_id, plan.title));
-    let mut world = world.writing(journal).with(far_ends).of(&header);
+    let mut world = world.writing(journal).with(far_ends).for_operation(&header);
     if let Some(held) = how.held {
         world = world.holding(held);
     }
@@ -213,7 +217,7 @@ async fn run_recorded(context: &Context, plan: &Plan, world: &Live<'_>, header: 
         let scope = plan.origin.as_ref().map(|origin| &origin.scope);
         announce(context, world, plan, &[begun(scope)]).await;
     }
-    let outcome = run_up_to_its_end(plan, &Past::default(), world, header).await;
+    let outcome = run_up_to_its_end(plan, &EarlierRuns::default(), world, header).await;
     world.release().await;
     if !outcome.resumable {
         record_end(context, world, plan, &header.operation_id, &outcome).await;
@@ -229,7 +233,7 @@ fn ends_after_events(plan: &Plan, header: &Header) -> bool {
 /// Runs a plan, up to its events where they come before the end of its journal.
 pub(super) async fn run_up_to_its_end(
     plan: &Plan,
-    past: &Past,
+    past: &EarlierRuns,
     world: &Live<'_>,
     header: &Header,
 ) -> Outcome {

@@ -10,11 +10,11 @@ use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::journal::Header;
 use crate::observe::own_operations;
-use crate::observe::under_locks::{self, Held};
+use crate::observe::under_locks::{self, LockedCluster};
 use crate::operation::announce::Announcement;
-use crate::operation::carry_out::{How, carry_out};
+use crate::operation::carry_out::{RunOptions, carry_out};
 use crate::operation::outcome::Done;
-use crate::operation::resume::{TakenUp, resume};
+use crate::operation::resume::{ResumeResult, resume};
 use crate::output::Report;
 use crate::pg::client::Session;
 use crate::pg::history::TimelineId;
@@ -26,12 +26,12 @@ use crate::plan::parts::events;
 ///
 /// # Errors
 /// As [`resume`].
-pub async fn take_up(context: &Context, same: impl Fn(&Header) -> bool) -> Result<Option<Report>> {
+pub async fn resume_earlier_run(context: &Context, same: impl Fn(&Header) -> bool) -> Result<Option<Report>> {
     let Some(entry) = own_operations::own_unfinished(context, same)? else { return Ok(None) };
     // A future of its own: the commands nest deeply.
     match Box::pin(resume(context, &entry, &context.command_line)).await? {
-        TakenUp::Over(report) => Ok(Some(report)),
-        TakenUp::Anew => Ok(None),
+        ResumeResult::Over(report) => Ok(Some(report)),
+        ResumeResult::Anew => Ok(None),
     }
 }
 
@@ -39,11 +39,12 @@ pub async fn take_up(context: &Context, same: impl Fn(&Header) -> bool) -> Resul
 ///
 /// # Errors
 /// Exit code 6 if the server does not respond, 1 if it is not registered.
-pub fn own_session<'a>(held: &'a Held, config: &Config) -> Result<&'a Session> {
+pub fn own_session<'a>(held: &'a LockedCluster, config: &Config) -> Result<&'a Session> {
     let name = &config.node_name;
-    let own = under_locks::own(&held.facts, config.node_id, name)?;
+    let own = under_locks::own_node(&held.facts, config.node_id, name)?;
     held.session(config.node_id).ok_or_else(|| {
-        let why = own.server.as_ref().err().map(|silence| sentence(&silence.message)).unwrap_or_default();
+        let why =
+            own.server.as_ref().err().map(|unavailable| sentence(&unavailable.message)).unwrap_or_default();
         Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
             .detail(format!("{why} Nothing was changed."))
     })
@@ -59,7 +60,7 @@ pub struct Changed<'a> {
 
 /// What a command knows of the cluster when its plan was carried out.
 #[derive(Debug, Default)]
-pub struct After<'a> {
+pub struct ClusterAfter<'a> {
     /// The node that is known to accept writes.
     pub primary_id: Option<i32>,
     /// A session to the primary; without one there are no rows of events, and the hooks run all the same.
@@ -69,13 +70,13 @@ pub struct After<'a> {
 }
 
 /// Carries a plan out under the locks that the command has taken.
-pub async fn change_roles<'a>(context: &Context, plan: &'a Plan, how: How<'_>) -> Changed<'a> {
+pub async fn change_roles<'a>(context: &Context, plan: &'a Plan, how: RunOptions<'_>) -> Changed<'a> {
     Changed { plan, done: carry_out(context, plan, how).await }
 }
 
 impl Changed<'_> {
     /// Sends the notifications of the plan, and saves the topology, if anything was done.
-    pub async fn announced(self, context: &Context, after: After<'_>) -> Done {
+    pub async fn announced(self, context: &Context, after: ClusterAfter<'_>) -> Done {
         if self.done.acted {
             let announcement = Announcement {
                 notifications: &self.plan.notifications,
@@ -93,7 +94,7 @@ impl Changed<'_> {
 
 /// How the role of the primary has moved: the fields that the answers have in common.
 #[derive(Debug)]
-pub struct Moved {
+pub struct RoleChange {
     /// The node that was, or was to be, relieved or brought back.
     pub from: Option<i32>,
     /// The node that is, or was to be, the primary.
@@ -108,7 +109,7 @@ pub struct Moved {
     pub wal_lost_bytes: Option<u64>,
 }
 
-impl Moved {
+impl RoleChange {
     /// Returns the fields.
     pub fn data(&self) -> Value {
         json!({

@@ -18,7 +18,7 @@ pub fn conclude(plan: &Plan, operation_id: &str, outcome: &mut Outcome) -> Resul
     if matches!(outcome.ended, Ended::Done | Ended::NothingToDo) {
         return Ok(Report { changed: outcome.changed, exit: outcome.exit, ..Report::new(Data::Done(data)) });
     }
-    let (state, stays) = (state(plan, outcome), stays(plan, outcome));
+    let (state, stays) = (state(plan, outcome), left_in_place(plan, outcome));
     let last_state = last_state(outcome, !stays.is_empty());
     let regained = plan.regained.as_ref().filter(|_| outcome.ended == Ended::Regained);
     let failures = std::mem::take(&mut outcome.failures);
@@ -113,7 +113,7 @@ fn last_state(outcome: &Outcome, stays: bool) -> Vec<String> {
 }
 
 /// Returns what the rollback leaves on purpose, in whole sentences.
-fn stays<'a>(plan: &'a Plan, outcome: &Outcome) -> Vec<&'a str> {
+fn left_in_place<'a>(plan: &'a Plan, outcome: &Outcome) -> Vec<&'a str> {
     let mut stays: Vec<&str> = Vec::new();
     if outcome.ended != Ended::WentBack || plan.rollback.is_empty() {
         return stays;
@@ -143,7 +143,7 @@ fn what_failed(plan: &Plan, outcome: &Outcome, first: Option<StepFailure>) -> Er
 
 /// Says what a rollback has left that is not urgent, and what removes it.
 fn left_over(plan: &Plan, failure: &StepFailure, resumable: Option<&str>) -> Issue {
-    let back = plan.rollback.iter().find(|back| back.step.id == failure.id);
+    let back = plan.rollback.iter().find(|undo| undo.step.id == failure.id);
     let by_hand = back.map(|back| format!("By hand: {}", back.step.op));
     let hint = match resumable {
         Some(id) => Some(format!(

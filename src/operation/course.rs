@@ -7,20 +7,20 @@
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
-use crate::journal::{Past, Stage};
-use crate::plan::{Back, FileOp, OnResume, Op, Origin, Plan, Probe, Step};
+use crate::journal::{EarlierRuns, Stage};
+use crate::plan::{FileOp, OnResume, Op, Plan, PlannedFor, Probe, RollbackStep, Step};
 use crate::registry::NodeType;
 use crate::verb::Verb;
 
 /// What an unfinished operation is judged from.
 #[derive(Debug)]
-pub struct Left<'a> {
+pub struct UnfinishedFacts<'a> {
     /// Its command; None for one that this version does not know.
     pub verb: Option<Verb>,
     /// Its plan.
     pub plan: &'a Plan,
     /// How far it came.
-    pub past: &'a Past,
+    pub past: &'a EarlierRuns,
     /// The node that ran it: this one.
     pub node_id: i32,
     /// All nodes, now, asked under their locks.
@@ -45,7 +45,7 @@ pub enum Course {
 }
 
 /// Decides what becomes of an operation that is resumed.
-pub fn course(left: &Left<'_>) -> Course {
+pub fn course(left: &UnfinishedFacts<'_>) -> Course {
     let Some(promotes) = left.plan.steps().find(|step| matches!(step.op, Op::Promote { .. })) else {
         return without_promotion(left);
     };
@@ -95,7 +95,7 @@ pub fn course(left: &Left<'_>) -> Course {
 
 /// Decides what becomes of an operation that changes no roles. With its last step, or past its point of no return, it has what it was to do,
 /// and the rest is finished; before that nothing is replayed.
-pub fn course_without_roles(plan: &Plan, past: &Past) -> Course {
+pub fn course_without_roles(plan: &Plan, past: &EarlierRuns) -> Course {
     let is_there = match plan.no_return() {
         Some(step) => past.done(Stage::Forward, &step.id),
         None => !plan.is_empty() && plan.steps().all(|step| past.done(Stage::Forward, &step.id)),
@@ -104,7 +104,7 @@ pub fn course_without_roles(plan: &Plan, past: &Past) -> Course {
 }
 
 /// An operation that makes no primary.
-fn without_promotion(left: &Left<'_>) -> Course {
+fn without_promotion(left: &UnfinishedFacts<'_>) -> Course {
     if left.past.going_back().is_some() && !left.past.past_no_return() {
         return Course::GoBack;
     }
@@ -138,13 +138,13 @@ fn without_promotion(left: &Left<'_>) -> Course {
 }
 
 fn data_nodes<'a>(
-    left: &'a Left<'_>,
+    left: &'a UnfinishedFacts<'_>,
     server: &'a str,
 ) -> impl Iterator<Item = (&'a NodeFacts, &'a ServerFacts)> {
     let nodes = left.cluster.nodes.iter().filter(|node| {
         node.row.node_id != left.node_id
             && node.row.node_type != NodeType::Witness
-            && left.cluster.twin_of(node).is_none()
+            && left.cluster.other_node_of_server(node).is_none()
     });
     nodes
         .filter_map(|node| Some((node, node.facts()?)))
@@ -152,7 +152,7 @@ fn data_nodes<'a>(
 }
 
 /// Says why another node than the old primary holds the role now, or a promotion has taken place since.
-fn challenger(left: &Left<'_>, origin: &Origin, former: Option<i32>) -> Option<String> {
+fn challenger(left: &UnfinishedFacts<'_>, origin: &PlannedFor, former: Option<i32>) -> Option<String> {
     let planned = origin.scope.timeline;
     let mut others: Vec<_> = data_nodes(left, &origin.scope.system_identifier).collect();
     // A primary says more than a standby that follows it.
@@ -184,7 +184,7 @@ fn challenger(left: &Left<'_>, origin: &Origin, former: Option<i32>) -> Option<S
 }
 
 /// Says which other node is a primary, or has a newer timeline than this one.
-fn newer_than_own(left: &Left<'_>, own: Option<&ServerFacts>) -> Option<String> {
+fn newer_than_own(left: &UnfinishedFacts<'_>, own: Option<&ServerFacts>) -> Option<String> {
     let own = own?;
     let mut others = data_nodes(left, &own.system_identifier);
     others.find_map(|(node, server)| {
@@ -203,7 +203,7 @@ fn newer_than_own(left: &Left<'_>, own: Option<&ServerFacts>) -> Option<String> 
 }
 
 /// Says why the present timeline of this primary is not the one that the operation began.
-fn promoted_since(server: &ServerFacts, origin: &Origin) -> Option<String> {
+fn promoted_since(server: &ServerFacts, origin: &PlannedFor) -> Option<String> {
     let planned = origin.scope.timeline;
     if server.timeline <= planned {
         return Some(format!(
@@ -283,14 +283,14 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
                     on_resume: OnResume::AgainUnless(Probe::Not(Box::new(runs))),
                     ..step.clone()
                 };
-                back.push(Back { if_started: step_back.if_started.clone(), step });
+                back.push(RollbackStep { if_started: step_back.if_started.clone(), step });
             }
             // It removes only what the operation has written, and asks from its host whether it may.
             Op::LetStart(_) if !past_no_return => back.push(step_back.clone()),
             op if makes_primary(op) || waits => {}
             // Written into the data directory of what is to stay a standby.
             Op::File(FileOp::WriteSettings { .. }) if past_no_return => {}
-            _ => back.push(Back { step: unless_taken_over(step), ..step_back.clone() }),
+            _ => back.push(RollbackStep { step: skip_if_taken_over(step), ..step_back.clone() }),
         }
     }
     // What the plan says of the primary was concluded on another day, and nothing here stops or starts one.
@@ -299,7 +299,7 @@ pub fn undo(plan: &Plan, past_no_return: bool) -> Plan {
 
 /// What a step of the rollback requires shows whether it is still this operation's own. On another day that is no failure of the rollback: the
 /// thing belongs to another one by now, and stays.
-fn unless_taken_over(step: &Step) -> Step {
+fn skip_if_taken_over(step: &Step) -> Step {
     match step.requires.as_slice() {
         [own] => Step { on_resume: OnResume::AgainUnless(Probe::Not(Box::new(own.clone()))), ..step.clone() },
         _ => step.clone(),
@@ -310,12 +310,12 @@ fn unless_taken_over(step: &Step) -> Step {
 mod tests {
     use super::*;
     use crate::assess::cluster::examples;
-    use crate::assess::cluster::examples::{healthy, server, silence};
+    use crate::assess::cluster::examples::{healthy, server, unavailable};
     use crate::journal::{Mark, Record};
     use crate::pg::endpoint::Endpoint;
     use crate::pg::failure::Answered;
     use crate::pg::history::TimelineId;
-    use crate::plan::{Look, OnFailure, Order, Phase, Scope};
+    use crate::plan::{FinalCheck, OnFailure, Order, Phase, Scope};
 
     fn on() -> Endpoint {
         Endpoint { name: "node \"n2\"".into(), conninfo: "host=h2".into(), secret: None }
@@ -323,7 +323,7 @@ mod tests {
 
     /// A switchover from n1 to n2, or a promotion of n2, planned on timeline 1.
     fn plan(origin: bool) -> Plan {
-        let look = Look {
+        let look = FinalCheck {
             node_id: 2,
             timeline: TimelineId(1),
             others: Vec::new(),
@@ -342,7 +342,7 @@ mod tests {
         let remove = |path: &str| Op::File(FileOp::RemoveFile { path: path.into() });
         let start = crate::system::command::Command::new("pg_ctl", ["start"]);
         let revive = Op::RestartAsPrimary { data_directory: "/data".into(), start };
-        let back = |id: &str, op| Back {
+        let back = |id: &str, op| RollbackStep {
             if_started: vec!["slot".into()],
             step: Step::new(id, id, op, 60, Exit::Switchover).at(1),
         };
@@ -359,7 +359,7 @@ mod tests {
                 back("revive", revive),
                 back("drop_slot", remove("/slot")),
             ],
-            origin: origin.then(|| Origin {
+            origin: origin.then(|| PlannedFor {
                 scope: Scope { nodes: vec![1, 2, 3], timeline: TimelineId(1), system_identifier: "7".into() },
                 primary: Some(1),
             }),
@@ -375,8 +375,8 @@ mod tests {
     fn went(verb: Verb, origin: bool, marks: &[&str], cluster: &ClusterFacts) -> Course {
         let plan = plan(origin);
         let records: Vec<Record> = marks.iter().map(|step| mark(step)).collect();
-        let past = Past::of(&plan, &records);
-        course(&Left { verb: Some(verb), plan: &plan, past: &past, node_id: 2, cluster })
+        let past = EarlierRuns::of(&plan, &records);
+        course(&UnfinishedFacts { verb: Some(verb), plan: &plan, past: &past, node_id: 2, cluster })
     }
 
     /// A promotion of the node at that place, which no other server is taken for.
@@ -389,7 +389,7 @@ mod tests {
     const PROMOTE: Verb = Verb::StandbyPromote;
 
     fn down(mut cluster: ClusterFacts, at: usize) -> ClusterFacts {
-        cluster.nodes[at].server = Err(silence(Answered::Nothing));
+        cluster.nodes[at].server = Err(unavailable(Answered::Nothing));
         cluster
     }
 
@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn what_is_undone_later_starts_nothing_and_removes_the_signal_of_a_running_primary_only() {
         let undone = |past| undo(&plan(true), past);
-        let ids = |plan: &Plan| plan.rollback.iter().map(|back| back.step.id.clone()).collect::<Vec<_>>();
+        let ids = |plan: &Plan| plan.rollback.iter().map(|undo| undo.step.id.clone()).collect::<Vec<_>>();
         let before = undone(false);
         assert_eq!(ids(&before), ["remove_signal", "drop_slot"]);
         assert!(matches!(

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::Error;
 use crate::pg::client::Session;
-use crate::plan::parts::events::{PlannedEvent, Upstream};
+use crate::plan::parts::events::{EventUpstream, PlannedEvent};
 use crate::registry::event;
 use crate::secret::Secrets;
 use crate::system::command::Command;
@@ -22,7 +22,7 @@ pub(super) struct Event<'a> {
     /// More about it.
     pub details: String,
     /// The upstream or primary, for `%p`, `%a` and `%c`.
-    pub upstream: Option<&'a Upstream>,
+    pub upstream: Option<&'a EventUpstream>,
 }
 
 impl<'a> Event<'a> {
@@ -47,7 +47,7 @@ const HOOK_S: u64 = 60;
 pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: &Event<'_>) {
     let Ok(config) = context.config() else { return };
     if let Some(session) = primary {
-        record(context, session, event).await;
+        record_event(context, session, event).await;
     }
     let template = match config.command("event_notification_command", &config.event_notification_command) {
         Ok(Some(template)) => template,
@@ -61,7 +61,7 @@ pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: 
         return;
     }
     let (id, name, conninfo) = match event.upstream {
-        Some(Upstream { node_id, node_name, conninfo }) => {
+        Some(EventUpstream { node_id, node_name, conninfo }) => {
             (node_id.to_string(), node_name.clone(), conninfo.clone())
         }
         None => Default::default(),
@@ -79,7 +79,7 @@ pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: 
     ];
     let mut command = Command::new("/bin/sh", ["-c".to_string(), expand(template)]);
     command.env = values.iter().map(|(_, name, value)| (format!("PGBATON_{name}"), value.clone())).collect();
-    let setting = process::Surroundings {
+    let setting = process::ChildContext {
         environment: Some(&context.environment),
         secrets: Secrets::new(),
         inherit_pg: true,
@@ -102,7 +102,7 @@ pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: 
 }
 
 /// Writes the row of an event.
-pub(super) async fn record(context: &Context, session: &Session, event: &Event<'_>) {
+pub(super) async fn record_event(context: &Context, session: &Session, event: &Event<'_>) {
     let row = event::insert(event.node_id, event.event, event.successful, &event.details);
     if let Err(error) = session.transaction(&[row]).await {
         context.ui.message(

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, Text};
-use crate::plan::{Check, Plan, Verdict, Waiver};
+use crate::plan::{Check, CheckResult, Override, Plan};
 use crate::ui::Level;
 
 /// Reports warnings and overridden checks, and fails if any check stops the operation.
@@ -14,15 +14,19 @@ use crate::ui::Level;
 pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
     for check in &plan.checks {
         match check.verdict {
-            Verdict::Pass => context.debug(&format!("check passed: {}", check.message)),
-            Verdict::Warning => context.ui.text(Level::Warning, &check.text),
-            Verdict::Fail if check.waived => context.ui.message(
+            CheckResult::Pass => context.debug(&format!("check passed: {}", check.message)),
+            CheckResult::Warning => context.ui.text(Level::Warning, &check.text),
+            CheckResult::Fail if check.overridden => context.ui.message(
                 Level::Warning,
-                &format!("overridden by {}: {}", check.waiver.map_or("", Waiver::option), check.message),
+                &format!(
+                    "overridden by {}: {}",
+                    check.override_by.map_or("", Override::option),
+                    check.message
+                ),
                 check.detail.as_deref(),
                 None,
             ),
-            Verdict::Fail => {}
+            CheckResult::Fail => {}
         }
     }
     let failed: Vec<&Check> = plan.checks.iter().filter(|check| check.stops()).collect();
@@ -56,12 +60,12 @@ pub fn examine(context: &Context, plan: &Plan) -> Result<()> {
 
 /// Returns a check's text, whose hint names the option that would override it.
 fn explained(check: &Check) -> Text {
-    let with = |waiver: Waiver| format!("with {}", waiver.option());
-    let named = |waiver: &Waiver| check.hint.as_ref().is_some_and(|hint| hint.contains(&with(*waiver)));
-    let waiver = check.waiver.filter(|waiver| !named(waiver));
+    let with = |option: Override| format!("with {}", option.option());
+    let named = |option: &Override| check.hint.as_ref().is_some_and(|hint| hint.contains(&with(*option)));
+    let option = check.override_by.filter(|option| !named(option));
     let mut text = check.text.clone();
-    if let Some(waiver) = waiver {
-        text.add_hint(format!("To do it nevertheless, repeat the command {}.", with(waiver)));
+    if let Some(option) = option {
+        text.add_hint(format!("To do it nevertheless, repeat the command {}.", with(option)));
     }
     text
 }
@@ -70,9 +74,9 @@ fn explained(check: &Check) -> Text {
 pub fn warnings(plan: &Plan) -> Vec<Issue> {
     plan.checks
         .iter()
-        .filter(|check| check.verdict == Verdict::Warning || check.waived)
+        .filter(|check| check.verdict == CheckResult::Warning || check.overridden)
         .map(|check| {
-            let code = if check.waived { "check_waived" } else { "check_warning" };
+            let code = if check.overridden { "check_waived" } else { "check_warning" };
             Issue::warning(code, check.text.clone()).node(check.node_id)
         })
         .collect()

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::journal::Entry;
+use crate::journal::StoredJournal;
 use crate::operation::abandon::abandon;
-use crate::operation::resume::{self, TakenUp};
+use crate::operation::resume::{self, ResumeResult};
 use crate::operation::view::view;
 use crate::output::{Data, Report};
 use crate::site::state_directory::{lock, would_lock};
@@ -18,7 +18,7 @@ use crate::verb::Locks;
 ///
 /// # Errors
 /// Those of the lock and of the operation.
-pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Report> {
+pub async fn finish(context: &Context, entry: &StoredJournal, resume: bool) -> Result<Report> {
     let id = entry.operation_id.clone();
     let directory = context.state_directory()?;
     // Those of the cluster are taken together with this node's, below.
@@ -55,7 +55,7 @@ pub async fn finish(context: &Context, entry: &Entry, resume: bool) -> Result<Re
         return abandon(context, entry).await;
     }
     match resume::resume(context, entry, &words).await? {
-        TakenUp::Over(report) => Ok(report),
-        TakenUp::Anew => resume::begin_anew(context, &id, &words).await,
+        ResumeResult::Over(report) => Ok(report),
+        ResumeResult::Anew => resume::run_command_again(context, &id, &words).await,
     }
 }

@@ -15,14 +15,14 @@ use crate::facts::topology::Topology;
 use crate::far_end::checks::{Expected, checks};
 use crate::far_end::protocol::{Hello, Secured};
 use crate::far_end::remote::{OPEN, Remote, second_channel};
-use crate::journal::{Past, Stage};
-use crate::observe::node_location::{self, Whereabouts};
-use crate::observe::repmgr_activity::AtRest;
-use crate::observe::under_locks::Held;
+use crate::journal::{EarlierRuns, Stage};
+use crate::observe::node_location::{self, NodeLocation};
+use crate::observe::repmgr_activity::Quiet;
+use crate::observe::under_locks::LockedCluster;
 use crate::pg::client::Session;
 use crate::pg::conninfo::Conninfo;
 use crate::plan::keep_down::AsStandby;
-use crate::plan::parts::hosts::{HostSays, only_speaks, was_primary};
+use crate::plan::parts::hosts::{HostReport, hides_its_role, was_primary};
 use crate::plan::{FarEnd, Op, Plan};
 use crate::registry::node::ssh_hosts;
 use crate::registry::{NodeRow, NodeType};
@@ -36,13 +36,13 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     /// What each of them says, by node id.
-    pub(crate) says: BTreeMap<i32, HostSays>,
-    hosts: Vec<Host>,
+    pub(crate) says: BTreeMap<i32, HostReport>,
+    hosts: Vec<AnsweringHost>,
 }
 
 /// A host that answers.
 #[derive(Debug)]
-struct Host {
+struct AnsweringHost {
     node_id: i32,
     remote: Rc<Remote>,
     /// Its server is, or was, the primary.
@@ -55,14 +55,14 @@ struct Host {
 
 /// A channel that was opened before it is known whether it is needed.
 #[derive(Debug)]
-pub(crate) struct Early {
+pub(crate) struct EarlyChannel {
     far_end: FarEnd,
     remote: Remote,
     hello: Hello,
     secured: Result<Secured, Error>,
 }
 
-impl Early {
+impl EarlyChannel {
     /// Opens channels to the hosts of those that were the primary in the saved topology, and looks, at the same time as the first look at the
     /// cluster: if it is needed, it has cost no time of its own.
     pub(crate) async fn open(context: &Context, node_id: i32) -> Vec<Self> {
@@ -73,7 +73,7 @@ impl Early {
         };
         let rows = seen.nodes.iter().filter(|node| former(&node.row, node.was_primary));
         let opened = join_all(rows.map(|node| async {
-            let known = Whereabouts {
+            let known = NodeLocation {
                 row: &node.row,
                 server: None,
                 system_identifier: seen.system_identifier.as_deref(),
@@ -96,16 +96,16 @@ impl Early {
 
 /// What is known before the hosts are asked.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct KnownFacts {
     cluster: ClusterFacts,
     topology: Option<Topology>,
     /// A session on the local server.
     session: Option<Session>,
 }
 
-impl Known {
+impl KnownFacts {
     /// Takes note of what was found before the locks.
-    pub(crate) fn of(rest: &AtRest, node_id: i32) -> Self {
+    pub(crate) fn of(rest: &Quiet, node_id: i32) -> Self {
         let session = rest.sessions.iter().find(|(id, _)| *id == node_id);
         Self {
             cluster: rest.found.facts.clone(),
@@ -115,7 +115,7 @@ impl Known {
     }
 
     /// Takes note of what was found under the locks.
-    pub(crate) fn under(held: &Held, topology: Option<Topology>, node_id: i32) -> Self {
+    pub(crate) fn under(held: &LockedCluster, topology: Option<Topology>, node_id: i32) -> Self {
         Self { cluster: held.facts.clone(), topology, session: held.session(node_id).cloned() }
     }
 
@@ -126,15 +126,15 @@ impl Known {
 
 impl Hosts {
     /// Opens channels to the hosts of those that cannot be asked, and looks. Takes no longer than a connection to a server that is dead.
-    pub(crate) async fn look(
+    pub(crate) async fn inspect(
         context: &Context,
-        known: &Known,
+        known: &KnownFacts,
         node_id: i32,
-        early: impl Future<Output = Vec<Early>>,
+        early: impl Future<Output = Vec<EarlyChannel>>,
     ) -> Self {
         let needed = |node: &&NodeFacts| {
             let other = node.row.node_id != node_id && node.row.node_type != NodeType::Witness;
-            other && node.facts().is_none() && (only_speaks(node) || known.is_former(node))
+            other && node.facts().is_none() && (hides_its_role(node) || known.is_former(node))
         };
         let needed: Vec<&NodeFacts> = known.cluster.nodes.iter().filter(needed).collect();
         if needed.is_empty() {
@@ -149,7 +149,7 @@ impl Hosts {
         let (early, names) = tokio::join!(early, names);
         let early = RefCell::new(early);
         let asked = join_all(needed.iter().map(|node| async {
-            let whereabouts = Whereabouts {
+            let location = NodeLocation {
                 row: &node.row,
                 server: None,
                 system_identifier: known.cluster.system_identifier(),
@@ -157,7 +157,7 @@ impl Hosts {
             };
             let within = bound(context, &node.row);
             let late = || Err(format!("Its host did not respond within {} s.", within.as_secs()));
-            let examined = examined(context, &whereabouts, within, &early);
+            let examined = examined(context, &location, within, &early);
             timeout(within, examined).await.unwrap_or_else(|_| late())
         }))
         .await;
@@ -166,7 +166,7 @@ impl Hosts {
             let node_id = node.row.node_id;
             let says = match asked {
                 Ok((remote, secured)) => {
-                    out.hosts.push(Host {
+                    out.hosts.push(AnsweringHost {
                         node_id,
                         remote: Rc::new(remote),
                         is_former: known.is_former(node),
@@ -174,12 +174,12 @@ impl Hosts {
                         wrote_signal: false,
                     });
                     match secured {
-                        Ok(secured) => HostSays::Seen(secured.server),
-                        Err(error) if error.exit == Exit::Busy => HostSays::Busy(error.sentences()),
-                        Err(error) => HostSays::Nothing(error.sentences()),
+                        Ok(secured) => HostReport::Seen(secured.server),
+                        Err(error) if error.exit == Exit::Busy => HostReport::Busy(error.sentences()),
+                        Err(error) => HostReport::Nothing(error.sentences()),
                     }
                 }
-                Err(why) => HostSays::Nothing(why),
+                Err(why) => HostReport::Nothing(why),
             };
             out.says.insert(node_id, says);
         }
@@ -203,17 +203,18 @@ impl Hosts {
 
     async fn make_secure(&mut self, make: impl AsyncFn(&Remote) -> Result<Secured, Error>) {
         let says = &mut self.says;
-        let is_seen = |says: &BTreeMap<i32, HostSays>, id| matches!(says.get(&id), Some(HostSays::Seen(_)));
+        let is_seen =
+            |says: &BTreeMap<i32, HostReport>, id| matches!(says.get(&id), Some(HostReport::Seen(_)));
         let formers = self.hosts.iter_mut().filter(|host| host.is_former && is_seen(says, host.node_id));
         let secured = join_all(formers.map(async |host| {
             let said = match make(&host.remote).await {
                 Ok(secured) => {
                     host.wrote_signal = secured.wrote_signal;
                     host.lacks = secured.lacks;
-                    HostSays::Seen(secured.server)
+                    HostReport::Seen(secured.server)
                 }
-                Err(error) if error.exit == Exit::Busy => HostSays::Busy(error.sentences()),
-                Err(error) => HostSays::Unsure(error.sentences()),
+                Err(error) if error.exit == Exit::Busy => HostReport::Busy(error.sentences()),
+                Err(error) => HostReport::Unsure(error.sentences()),
             };
             (host.node_id, said)
         }))
@@ -227,8 +228,8 @@ impl Hosts {
         lacking.filter_map(|host| Some((host.remote.far_end.clone(), host.lacks.clone()?))).collect()
     }
 
-    fn agrees(&self, host: &Host) -> bool {
-        matches!(self.says.get(&host.node_id), Some(HostSays::Seen(standing)) if standing.is_secure())
+    fn agrees(&self, host: &AnsweringHost) -> bool {
+        matches!(self.says.get(&host.node_id), Some(HostReport::Seen(standing)) if standing.is_secure())
     }
 
     /// Returns the channels to those whose servers are no primaries, to be asked again before the effect.
@@ -241,7 +242,7 @@ impl Hosts {
     }
 
     /// Says whether the server of a node starts as a standby from now on.
-    pub(crate) fn keeps_down(&self, node_id: i32) -> bool {
+    pub(crate) fn starts_as_standby(&self, node_id: i32) -> bool {
         let host = self.hosts.iter().find(|host| host.node_id == node_id && host.is_former);
         host.is_some() && self.agreeing().contains_key(&node_id)
     }
@@ -278,8 +279,8 @@ pub(crate) struct WayBack {
 }
 
 /// Opens the ways to the hosts of the servers that an unfinished operation keeps down, as far as the plan would take that back.
-pub(crate) async fn ways_back(context: &Context, plan: &Plan, past: &Past) -> Vec<WayBack> {
-    let due = plan.rollback.iter().filter(|back| back.is_due(|id| past.started(Stage::Forward, id)));
+pub(crate) async fn ways_back(context: &Context, plan: &Plan, past: &EarlierRuns) -> Vec<WayBack> {
+    let due = plan.rollback.iter().filter(|undo| undo.is_due(|id| past.started(Stage::Forward, id)));
     let hosts = due.filter_map(|back| match &back.step.op {
         Op::LetStart(keep) => Some(&keep.host),
         _ => None,
@@ -305,9 +306,9 @@ fn bound(context: &Context, row: &NodeRow) -> Duration {
 
 async fn examined(
     context: &Context,
-    known: &Whereabouts<'_>,
+    known: &NodeLocation<'_>,
     within: Duration,
-    early: &RefCell<Vec<Early>>,
+    early: &RefCell<Vec<EarlyChannel>>,
 ) -> Result<(Remote, Result<Secured, Error>), String> {
     let far_end = node_location::far_end(context, known).await.map_err(|error| error.sentences())?;
     let expected =
@@ -317,9 +318,9 @@ async fn examined(
         let at = early.iter().position(|early| early.far_end == far_end);
         at.map(|at| early.swap_remove(at))
     };
-    let Early { far_end, remote, hello, secured } = match opened {
+    let EarlyChannel { far_end, remote, hello, secured } = match opened {
         Some(early) => early,
-        None => Early::at(context, far_end, within).await?,
+        None => EarlyChannel::at(context, far_end, within).await?,
     };
     // What is at work there is ended, or found, by what follows.
     let wrong = checks(&far_end, &expected, &Ok(hello));

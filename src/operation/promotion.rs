@@ -2,9 +2,9 @@
 
 use crate::context::Context;
 use crate::error::Result;
-use crate::observe::under_locks::Held;
+use crate::observe::under_locks::LockedCluster;
 use crate::operation::examine::examine;
-use crate::operation::old_primary_host::{Hosts, Known};
+use crate::operation::old_primary_host::{Hosts, KnownFacts};
 use crate::plan::Check;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, judge};
@@ -19,7 +19,7 @@ use crate::units::seconds;
 /// without the local server.
 pub async fn judge_anew(
     context: &Context,
-    held: &mut Held,
+    held: &mut LockedCluster,
     former: Option<i32>,
     has_channel: bool,
 ) -> Result<()> {
@@ -28,8 +28,8 @@ pub async fn judge_anew(
     let mut hosts = if has_channel {
         Hosts::default()
     } else {
-        let known = Known::under(held, topology.clone(), config.node_id);
-        Hosts::look(context, &known, config.node_id, async { Vec::new() }).await
+        let known = KnownFacts::under(held, topology.clone(), config.node_id);
+        Hosts::inspect(context, &known, config.node_id, async { Vec::new() }).await
     };
     let mut facts = PromoteFacts {
         hosts: hosts.says.clone(),

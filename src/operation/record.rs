@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::observe::discovery;
-use crate::observe::under_locks::{self, Held};
+use crate::observe::under_locks::{self, LockedCluster};
 use crate::output::{Data, Report};
 use crate::registry::operation;
 use crate::ui::Level;
@@ -11,7 +11,7 @@ use crate::units::utc;
 
 /// Closes the records of this node's own operations that are over, where there is nothing else to do: one that was killed between the end
 /// of its journal and that of its record.
-pub async fn close_settled(context: &Context, held: &Held, settled: &[String]) {
+pub async fn close_settled(context: &Context, held: &LockedCluster, settled: &[String]) {
     if settled.is_empty() {
         return;
     }
@@ -32,9 +32,9 @@ pub async fn close_settled(context: &Context, held: &Held, settled: &[String]) {
 pub async fn close(context: &Context, id: &str, journal: &str) -> Result<Report> {
     let found = discovery::cluster(context).await?;
     let (primary, _) = discovery::the_primary(&found.facts)?;
-    let session = under_locks::open(context, &primary.row).await.map_err(|silence| {
+    let session = under_locks::open(context, &primary.row).await.map_err(|unavailable| {
         Error::new(Exit::Connection, format!("could not connect to node \"{}\"", primary.row.node_name))
-            .detail(sentence(&silence.message))
+            .detail(sentence(&unavailable.message))
     })?;
     let failed = |error: crate::pg::client::SqlError| {
         Error::new(Exit::Query, "could not close the record of the operation")

@@ -1,24 +1,24 @@
 //! Taking up an operation that an earlier run left unfinished: it is judged by what the cluster is now (`operation/course.rs`), and finished,
 //! planned anew, or closed.
 
-use crate::command_line::again::again;
+use crate::command_line::parse_again::parse_again;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::far_end::remote::{OPEN, Remote, second_channel};
-use crate::journal::{Entry, Flush, Header, Journal, Loaded, Past, Record, Stage};
+use crate::journal::{EarlierRuns, Flush, Header, Journal, Loaded, Record, Stage, StoredJournal};
 use crate::observe::own_node::secrets_of;
-use crate::observe::under_locks::{Held, hold};
+use crate::observe::under_locks::{LockedCluster, lock_cluster};
 use crate::observe::{discovery, own_operations};
 use crate::operation::announce::{self, End, send_all, send_unsent, unsent};
 use crate::operation::carry_out::{record_end, run_up_to_its_end};
 use crate::operation::conclusion::conclude;
-use crate::operation::course::{Course, Left, confirmed, course, course_without_roles, undo};
+use crate::operation::course::{Course, UnfinishedFacts, confirmed, course, course_without_roles, undo};
 use crate::operation::live::{FarEnds, Live};
 use crate::operation::old_primary_host::ways_back;
 use crate::operation::outcome::{Ended, Outcome, World};
 use crate::operation::{promotion, run};
 use crate::output::{Data, Report};
-use crate::plan::far_end::{Reached, Standing};
+use crate::plan::far_end::{Reached, ServerState};
 use crate::plan::parts::events;
 use crate::plan::{Op, Plan};
 use crate::registry::node;
@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(300);
 
 /// What has become of an operation that was taken up.
 #[derive(Debug)]
-pub enum TakenUp {
+pub enum ResumeResult {
     /// It is over, or failed as it would have failed by itself.
     Over(Report),
     /// What it had left is undone, and it is closed: the command begins anew.
@@ -53,11 +53,11 @@ pub enum TakenUp {
 ///
 /// # Errors
 /// Exit code 31 if the role has gone to another node since; 30 if another command is running; else those of the operation.
-pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Result<TakenUp> {
+pub async fn resume(context: &Context, entry: &StoredJournal, words: &[String]) -> Result<ResumeResult> {
     let until = Instant::now() + SETTLES;
     loop {
         let passes = Cell::new(false);
-        match once(context, entry, words, &passes).await {
+        match try_resume(context, entry, words, &passes).await {
             // The far end of the run before may be bringing the old primary back at this moment.
             Err(error) if passes.get() && error.exit == Exit::SecondPrimary && Instant::now() < until => {
                 context.debug(&format!("checking once more: {error}"));
@@ -69,14 +69,19 @@ pub async fn resume(context: &Context, entry: &Entry, words: &[String]) -> Resul
 }
 
 /// The same by one look; `passes` says that what refuses it may be over in a moment.
-async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<bool>) -> Result<TakenUp> {
+async fn try_resume(
+    context: &Context,
+    entry: &StoredJournal,
+    words: &[String],
+    passes: &Cell<bool>,
+) -> Result<ResumeResult> {
     let loaded = readable(entry)?;
     let (header, past) = (&loaded.header, loaded.past());
     let id = &header.operation_id;
-    let held = held(context, header).await?;
-    let alone = alone(context, header).await?;
+    let held = relock_cluster(context, header).await?;
+    let alone = relock_local(context, header).await?;
     let course = match &held {
-        Some(held) if header.changes_roles() => course(&Left {
+        Some(held) if header.changes_roles() => course(&UnfinishedFacts {
             verb: header.verb(),
             plan: &header.plan,
             past: &past,
@@ -95,14 +100,14 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
         .hint(format!(
             "\"pgbaton operation show {id}\" lists its steps; \"pgbaton operation abandon {id}\" closes it."
         ))),
-        Course::Overtaken(why) => overtaken(context, loaded, &past, held.as_ref(), &why).await,
+        Course::Overtaken(why) => close_overtaken(context, loaded, &past, held.as_ref(), &why).await,
         Course::Anew => {
             // What is rehearsed, and begun anew, takes them itself.
             drop(alone);
             if let Some(held) = held {
                 held.release().await;
             }
-            anew(context, loaded, &past, words).await
+            undo_and_close(context, loaded, &past, words).await
         }
         Course::Promote => {
             let mut held = held.ok_or_else(|| Error::new(Exit::Internal, "a promotion without locks"))?;
@@ -114,20 +119,24 @@ async fn once(context: &Context, entry: &Entry, words: &[String], passes: &Cell<
             })?;
             let way = secure_former(context, &header.plan, id, past.past_no_return()).await?;
             passes.set(false);
-            go_on(context, loaded, &past, Some(&held), way).await.map(TakenUp::Over)
+            finish_operation(context, loaded, &past, Some(&held), way).await.map(ResumeResult::Over)
         }
         Course::GoBack => {
             if let Some(held) = &held {
                 all_have_answered(context, held, header.node_id, &header.plan)?;
             }
-            go_on(context, loaded, &past, held.as_ref(), Way::Needed(None)).await.map(TakenUp::Over)
+            finish_operation(context, loaded, &past, held.as_ref(), HostParticipation::Needed(None))
+                .await
+                .map(ResumeResult::Over)
         }
-        Course::Finish => go_on(context, loaded, &past, held.as_ref(), Way::IfThere).await.map(TakenUp::Over),
+        Course::Finish => finish_operation(context, loaded, &past, held.as_ref(), HostParticipation::IfThere)
+            .await
+            .map(ResumeResult::Over),
     }
 }
 
 /// Takes the locks that the operation held, and asks all nodes under them.
-pub(super) async fn held(context: &Context, header: &Header) -> Result<Option<Held>> {
+pub(super) async fn relock_cluster(context: &Context, header: &Header) -> Result<Option<LockedCluster>> {
     if header.locks() != Locks::Cluster {
         return Ok(None);
     }
@@ -138,18 +147,18 @@ pub(super) async fn held(context: &Context, header: &Header) -> Result<Option<He
             Vec::new()
         }
     };
-    hold(context, &rows).await.map(Some)
+    lock_cluster(context, &rows).await.map(Some)
 }
 
 /// Takes the lock of this node for an operation that needs no other one.
-pub(super) async fn alone(context: &Context, header: &Header) -> Result<Option<LocalLock>> {
+pub(super) async fn relock_local(context: &Context, header: &Header) -> Result<Option<LocalLock>> {
     match header.locks() == Locks::Cluster || context.options.dry_run {
         true => Ok(None),
         false => lock(context).await.map(Some),
     }
 }
 
-pub(super) fn readable(entry: &Entry) -> Result<&Loaded> {
+pub(super) fn readable(entry: &StoredJournal) -> Result<&Loaded> {
     entry.journal.as_ref().map_err(|_| {
         let id = &entry.operation_id;
         Error::failed(format!("the journal of operation \"{id}\" is damaged and cannot be resumed"))
@@ -161,10 +170,10 @@ pub(super) fn readable(entry: &Entry) -> Result<&Loaded> {
 pub(super) async fn world<'a>(
     context: &'a Context,
     loaded: &Loaded,
-    past: &Past,
-    held: Option<&Held>,
+    past: &EarlierRuns,
+    held: Option<&LockedCluster>,
     far_ends: FarEnds,
-) -> Result<(Live<'a>, Past)> {
+) -> Result<(Live<'a>, EarlierRuns)> {
     let world = Live::new(context, known_secrets(context).await)?;
     let (mut journal, _) = Journal::resume(&loaded.path)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not open the journal", &error))?;
@@ -177,7 +186,7 @@ pub(super) async fn world<'a>(
     journal
         .append(&resumed, Flush::Now)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not write the journal", &error))?;
-    let mut world = world.writing(journal).with(far_ends).of(&loaded.header);
+    let mut world = world.writing(journal).with(far_ends).for_operation(&loaded.header);
     if let Some(held) = held {
         world = world.holding(held);
     }
@@ -185,7 +194,7 @@ pub(super) async fn world<'a>(
 }
 
 /// How the hosts of other nodes take part in the rest of an operation.
-enum Way {
+enum HostParticipation {
     /// Each of them is needed; there may be a channel already.
     Needed(Option<Remote>),
     /// The promotion has happened: what is left is done where it can be done.
@@ -197,7 +206,7 @@ enum Way {
 }
 
 /// Reports that a host takes no part in the remaining steps of an operation.
-fn without(context: &Context, error: &Error) {
+fn report_host_left_out(context: &Context, error: &Error) {
     let mut text = Text {
         hint: Some("When the host is back, run \"pgbaton node rejoin\" on it.".into()),
         ..error.text.clone()
@@ -207,16 +216,16 @@ fn without(context: &Context, error: &Error) {
 }
 
 /// Carries out the rest of an operation.
-async fn go_on(
+async fn finish_operation(
     context: &Context,
     loaded: &Loaded,
-    past: &Past,
-    held: Option<&Held>,
-    way: Way,
+    past: &EarlierRuns,
+    held: Option<&LockedCluster>,
+    way: HostParticipation,
 ) -> Result<Report> {
     let plan = match way {
-        Way::Back(_) | Way::Gone => &confirmed(&loaded.header.plan),
-        Way::Needed(_) | Way::IfThere => &loaded.header.plan,
+        HostParticipation::Back(_) | HostParticipation::Gone => &confirmed(&loaded.header.plan),
+        HostParticipation::Needed(_) | HostParticipation::IfThere => &loaded.header.plan,
     };
     let primary = format!("{} is resumed", interrupted(loaded));
     context.ui.message(Level::Notice, &primary, Some("The options of that run apply."), None);
@@ -225,14 +234,14 @@ async fn go_on(
         return Ok(Report::new(Data::Plan(Box::new(plan.clone()))));
     }
     let far_ends = match way {
-        Way::Needed(channel) => FarEnds::open(context, plan, past, channel).await?,
-        Way::Back(channel) => FarEnds::open(context, plan, past, Some(channel)).await?,
-        Way::IfThere => {
+        HostParticipation::Needed(channel) => FarEnds::open(context, plan, past, channel).await?,
+        HostParticipation::Back(channel) => FarEnds::open(context, plan, past, Some(channel)).await?,
+        HostParticipation::IfThere => {
             let (far_ends, absent) = FarEnds::open_some(context, plan, past).await?;
-            absent.iter().for_each(|error| without(context, error));
+            absent.iter().for_each(|error| report_host_left_out(context, error));
             far_ends
         }
-        Way::Gone => {
+        HostParticipation::Gone => {
             let without_hosts = Plan { far_ends: Vec::new(), ..plan.clone() };
             FarEnds::open_some(context, &without_hosts, past).await?.0
         }
@@ -248,7 +257,7 @@ async fn finished(
     context: &Context,
     world: &Live<'_>,
     header: &Header,
-    (plan, past): (&Plan, &Past),
+    (plan, past): (&Plan, &EarlierRuns),
     mut outcome: Outcome,
 ) -> Result<Report> {
     let id = header.operation_id.as_str();
@@ -261,7 +270,7 @@ async fn finished(
     let acted = outcome.acted(header.verb());
     let result = conclude(plan, id, &mut outcome);
     if result.is_ok() {
-        announce::say(context, &plan.notifications);
+        announce::report_notifications(context, &plan.notifications);
     }
     let end = End::of(result.as_ref().err().map(ToString::to_string), Some(outcome.ended));
     if !resumable && acted {
@@ -282,13 +291,13 @@ async fn finished(
 }
 
 /// Closes an operation whose role has gone to another node.
-async fn overtaken(
+async fn close_overtaken(
     context: &Context,
     loaded: &Loaded,
-    past: &Past,
-    held: Option<&Held>,
+    past: &EarlierRuns,
+    held: Option<&LockedCluster>,
     why: &str,
-) -> Result<TakenUp> {
+) -> Result<ResumeResult> {
     let (header, id) = (&loaded.header, &loaded.header.operation_id);
     let error = Error::new(Exit::SecondPrimary, format!("did not {}: it was overtaken", header.plan.title))
         .detail(sentence(why));
@@ -319,7 +328,12 @@ fn interrupted(loaded: &Loaded) -> String {
 }
 
 /// Undoes what an operation has left, and closes it, if the command would be carried out today.
-async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String]) -> Result<TakenUp> {
+async fn undo_and_close(
+    context: &Context,
+    loaded: &Loaded,
+    past: &EarlierRuns,
+    words: &[String],
+) -> Result<ResumeResult> {
     let (header, id) = (&loaded.header, &loaded.header.operation_id);
     // What would refuse it today refuses it with nothing changed.
     let nothing_to_do = rehearse(context, id, words).await.map_err(|error| {
@@ -329,11 +343,11 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
     })?;
     if context.options.dry_run {
         context.supersede(id);
-        return Ok(TakenUp::Anew);
+        return Ok(ResumeResult::Anew);
     }
     // What it was to do is there already: the new run sends its events, and closes it.
     if nothing_to_do && !header.changes_roles() && !header.plan.notifications.is_empty() {
-        return Ok(TakenUp::Anew);
+        return Ok(ResumeResult::Anew);
     }
     context.ui.message(
         Level::Notice,
@@ -341,8 +355,8 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
         Some("First, the changes that it made are undone, unless the new run needs them."),
         None,
     );
-    let mut held = held(context, header).await?;
-    let _alone = alone(context, header).await?;
+    let mut held = relock_cluster(context, header).await?;
+    let _alone = relock_local(context, header).await?;
     let mut plan = match header.changes_roles() {
         true => undo(&header.plan, false),
         // Their next run takes over what they left.
@@ -365,17 +379,17 @@ async fn anew(context: &Context, loaded: &Loaded, past: &Past, words: &[String])
     if let Some(held) = held {
         held.release().await;
     }
-    Ok(TakenUp::Anew)
+    Ok(ResumeResult::Anew)
 }
 
 /// Leaves `standby.signal` on the host of the old primary, where not every other node has been seen: one of them may have been promoted since the
 /// operation was interrupted, and that file may be what it relied on.
 pub(super) fn keep_what_may_be_needed(
     context: &Context,
-    held: &Held,
+    held: &LockedCluster,
     node_id: i32,
     plan: &mut Plan,
-    past: &Past,
+    past: &EarlierRuns,
 ) {
     let silent = silent(held, node_id, plan).join(", ");
     if silent.is_empty() {
@@ -401,7 +415,11 @@ pub(super) fn keep_what_may_be_needed(
 ///
 /// # Errors
 /// Exit code 30 while another command runs there.
-async fn kept_down(context: &Context, plan: &mut Plan, past: &Past) -> Result<BTreeMap<i32, Rc<Remote>>> {
+async fn kept_down(
+    context: &Context,
+    plan: &mut Plan,
+    past: &EarlierRuns,
+) -> Result<BTreeMap<i32, Rc<Remote>>> {
     let mut hosts = BTreeMap::new();
     for way in ways_back(context, plan, past).await {
         match way.channel {
@@ -431,7 +449,7 @@ async fn kept_down(context: &Context, plan: &mut Plan, past: &Past) -> Result<BT
 /// Runs the command as a dry run, without a word. Returns whether it found nothing to do.
 async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<bool> {
     let quiet = Ui::new(Level::Error, true, false);
-    let (rehearsal, noun) = again(context, words, true, quiet)?;
+    let (rehearsal, noun) = parse_again(context, words, true, quiet)?;
     rehearsal.supersede(id);
     let run = (rehearsal.dispatch)(&rehearsal, &noun);
     match run.await {
@@ -451,8 +469,8 @@ async fn rehearse(context: &Context, id: &str, words: &[String]) -> Result<bool>
 ///
 /// # Errors
 /// Those of the command.
-pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result<Report> {
-    let (anew, noun) = again(context, words, context.options.dry_run, context.ui.another())?;
+pub async fn run_command_again(context: &Context, id: &str, words: &[String]) -> Result<Report> {
+    let (anew, noun) = parse_again(context, words, context.options.dry_run, context.ui.another())?;
     if context.options.dry_run || !own_operations::is_open(context, id) {
         anew.supersede(id);
     }
@@ -463,9 +481,14 @@ pub async fn begin_anew(context: &Context, id: &str, words: &[String]) -> Result
 /// Makes certain, before a promotion, that the old primary of a switchover is down and comes back as a standby only: a far end of the run
 /// before may still be at work there. After the point of no return the promotion may be requested already, and a host that cannot be reached
 /// is named and holds up nothing.
-async fn secure_former(context: &Context, plan: &Plan, id: &str, past_no_return: bool) -> Result<Way> {
+async fn secure_former(
+    context: &Context,
+    plan: &Plan,
+    id: &str,
+    past_no_return: bool,
+) -> Result<HostParticipation> {
     let Some(far_end) = plan.far_ends.first().filter(|_| !context.options.dry_run) else {
-        return Ok(Way::Needed(None));
+        return Ok(HostParticipation::Needed(None));
     };
     let stays_open = |error: Error| {
         error.detail("Nothing was changed; the operation stays open.").hint(format!(
@@ -477,8 +500,8 @@ async fn secure_former(context: &Context, plan: &Plan, id: &str, past_no_return:
     let channel = match second_channel(context, far_end, OPEN).await {
         Ok(channel) => channel,
         Err(error) if past_no_return && is_remote && error.exit == Exit::Remote => {
-            without(context, &error);
-            return Ok(Way::Gone);
+            report_host_left_out(context, &error);
+            return Ok(HostParticipation::Gone);
         }
         Err(error) => return Err(stays_open(error)),
     };
@@ -493,13 +516,15 @@ async fn secure_former(context: &Context, plan: &Plan, id: &str, past_no_return:
         .hint(format!(
             "Run \"pgbaton cluster show\"; \"pgbaton operation abandon {id}\" closes the operation."
         ))),
-        None if past_no_return && secured.server == Standing::Standby => Ok(Way::Back(channel)),
-        None => Ok(Way::Needed(Some(channel))),
+        None if past_no_return && secured.server == ServerState::Standby => {
+            Ok(HostParticipation::Back(channel))
+        }
+        None => Ok(HostParticipation::Needed(Some(channel))),
     }
 }
 
 /// Returns the nodes that have not answered, by name, but for the old primary: one of them may have been promoted since.
-pub(super) fn silent(held: &Held, node_id: i32, plan: &Plan) -> Vec<String> {
+pub(super) fn silent(held: &LockedCluster, node_id: i32, plan: &Plan) -> Vec<String> {
     let former = plan.origin.as_ref().and_then(|origin| origin.primary);
     (held.facts.nodes.iter())
         .filter(|node| {
@@ -511,7 +536,7 @@ pub(super) fn silent(held: &Held, node_id: i32, plan: &Plan) -> Vec<String> {
 }
 
 /// A rollback that was begun on another day goes on only if every other node has been seen.
-fn all_have_answered(context: &Context, held: &Held, node_id: i32, plan: &Plan) -> Result<()> {
+fn all_have_answered(context: &Context, held: &LockedCluster, node_id: i32, plan: &Plan) -> Result<()> {
     let silent = silent(held, node_id, plan);
     if silent.is_empty() || context.options.force {
         return Ok(());

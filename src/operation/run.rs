@@ -25,10 +25,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{Error, Exit};
-use crate::journal::{Flush, Mark, Past, Record, Stage};
+use crate::journal::{EarlierRuns, Flush, Mark, Record, Stage};
 use crate::operation::last_state::{ASKING, HASTE, LastState};
 use crate::operation::outcome::{Ended, Narration, Outcome, StepFailure, StepReport, StepStatus, World};
-use crate::operation::wait::{ask, wait};
+use crate::operation::wait::{answer_probe, wait};
 use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Step, Verify, could_not};
 use crate::system::clock;
 
@@ -47,7 +47,7 @@ const SOON: Duration = Duration::from_secs(1);
 ///
 /// The checks of the plan are the caller's; so are the lock and the journal's header. Writes the journal's last record
 /// unless there is something to resume.
-pub async fn run<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
+pub async fn run<W: World>(plan: &Plan, past: &EarlierRuns, world: &W) -> Outcome {
     let run = Run::new(plan, past, world);
     let outcome = run.listening(run.operation()).await;
     run.with_last_state(outcome).await
@@ -55,7 +55,7 @@ pub async fn run<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
 
 /// The same, but leaves the journal's last record to the caller, in [`Outcome::end`]: a process that is killed before the events of the
 /// operation are sent leaves an operation that is unfinished, and the run that takes it up sends them.
-pub async fn run_before_events<W: World>(plan: &Plan, past: &Past, world: &W) -> Outcome {
+pub async fn run_before_events<W: World>(plan: &Plan, past: &EarlierRuns, world: &W) -> Outcome {
     let run = Run { leaves_end: true, ..Run::new(plan, past, world) };
     run.listening(run.operation()).await
 }
@@ -70,7 +70,7 @@ pub async fn end<W: World>(world: &W, end: Option<&Record>) {
 
 /// Carries out the rollback of a plan, whatever its journal says, and ends the journal with this note. The plan must be one that may be
 /// carried out at any time: see [`crate::operation::course::undo`].
-pub async fn undo<W: World>(plan: &Plan, past: &Past, world: &W, note: &str) -> Outcome {
+pub async fn undo<W: World>(plan: &Plan, past: &EarlierRuns, world: &W, note: &str) -> Outcome {
     let past_no_return = past.past_no_return();
     let past = past.for_undo();
     let run = Run { ending: Some(note.to_string()), ..Run::new(plan, &past, world) };
@@ -102,7 +102,7 @@ enum Halt {
 
 struct Run<'a, W> {
     plan: &'a Plan,
-    past: &'a Past,
+    past: &'a EarlierRuns,
     world: &'a W,
     signal: watch::Sender<Option<Signal>>,
     /// How many signals have come.
@@ -133,7 +133,7 @@ struct Notes {
 }
 
 impl<'a, W: World> Run<'a, W> {
-    fn new(plan: &'a Plan, past: &'a Past, world: &'a W) -> Self {
+    fn new(plan: &'a Plan, past: &'a EarlierRuns, world: &'a W) -> Self {
         let notes = Notes { no_return: past.past_no_return(), ..Notes::default() };
         Self {
             plan,
@@ -513,7 +513,7 @@ impl<'a, W: World> Run<'a, W> {
         }
         let mut restored = true;
         let due: Vec<_> =
-            self.plan.rollback.iter().filter(|back| back.is_due(|id| self.started(id))).collect();
+            self.plan.rollback.iter().filter(|undo| undo.is_due(|id| self.started(id))).collect();
         let of = due.len();
         for (i, back) in due.into_iter().enumerate() {
             if self.past.done(Stage::Back, &back.step.id) {
@@ -530,7 +530,7 @@ impl<'a, W: World> Run<'a, W> {
         }
         // A slot that cannot be dropped is no outage: what the primary is now is asked, not concluded from what failed.
         if let Some(regained) = &self.plan.regained
-            && matches!(ask(self.world, &regained.probe, SETTLE).await, Ok(true))
+            && matches!(answer_probe(self.world, &regained.probe, SETTLE).await, Ok(true))
         {
             let asked_for = exit == Exit::Done;
             return (Ended::Regained, if asked_for { regained.exit } else { exit });

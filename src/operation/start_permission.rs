@@ -5,17 +5,17 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::assess::start::{Asker, Count, May};
+use crate::assess::start::{Asker, Count, StartDecision};
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::observe::peers::{self, Judged, Past, WITHIN};
-use crate::observe::under_locks::{self, Held};
-use crate::operation::carry_out::{How, carry_out};
+use crate::observe::peers::{self, OwnHistory, PeerJudgement, WITHIN};
+use crate::observe::under_locks::{self, LockedCluster};
+use crate::operation::carry_out::{RunOptions, carry_out};
 use crate::pg::wal;
 use crate::plan::service::{self, Action, ServiceFacts};
-use crate::plan::{Check, Waiver};
+use crate::plan::{Check, Override};
 use crate::registry::NodeRow;
 use crate::secret::Secrets;
 
@@ -33,7 +33,7 @@ pub struct Permission {
     /// What the command goes by.
     pub checks: Vec<Check>,
     /// The locks on all nodes that answer, kept until the second look.
-    pub held: Option<Held>,
+    pub held: Option<LockedCluster>,
     /// Others were asked, and are asked again after the start.
     asked: bool,
 }
@@ -48,7 +48,11 @@ impl Permission {
 ///
 /// # Errors
 /// Exit code 30 if another command is at work on a node that answers; 1 if the data directory cannot be read.
-pub async fn ask(context: &Context, facts: &ServiceFacts, action: Action) -> Result<Permission> {
+pub async fn query_start_permission(
+    context: &Context,
+    facts: &ServiceFacts,
+    action: Action,
+) -> Result<Permission> {
     let is_standby = facts.data_directory.join(STANDBY_SIGNAL).exists();
     match action {
         Action::Start if facts.running.is_none() && !is_standby => to_start(context, facts).await,
@@ -63,7 +67,7 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     if wal::segment_bytes(&facts.data_directory.join("pg_wal")).is_err() {
         return Ok(Permission::not_needed());
     }
-    let mut judged = peers::here(context, Asker::Start, WITHIN).await?;
+    let mut judged = peers::judge_local_server(context, Asker::Start, WITHIN).await?;
     if judged.judgement.alone && judged.judgement.may.is_yes() {
         return Ok(Permission::not_needed());
     }
@@ -72,26 +76,26 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
     let judgement = &judged.judgement;
     let force = context.options.force;
     let check = match judgement.may {
-        May::Yes => Check::pass("second_primary", format!("node \"{name}\" is the primary according to all other nodes")),
-        May::YesNaming => Check::warning(
+        StartDecision::Yes => Check::pass("second_primary", format!("node \"{name}\" is the primary according to all other nodes")),
+        StartDecision::YesNaming => Check::warning(
             "second_primary",
             format!("node \"{name}\" starts as the primary, but not all other nodes could be queried"),
         )
         .detail(judgement.unheard().unwrap_or_default()),
-        May::No { overridable: false } if judged.is_copied() => {
+        StartDecision::No { overridable: false } if judged.is_copied() => {
             refusal(name, &judgement.evidence()).hint(COPIED)
         }
-        May::No { overridable: false } => {
+        StartDecision::No { overridable: false } => {
             let hint = "Run \"pgbaton node rejoin\" on this node: it re-attaches the node as a standby.";
             refusal(name, &judgement.evidence()).hint(hint)
         }
-        May::No { overridable: true } if judgement.seen_newer.is_some() => {
-            refusal(name, &judgement.everything()).waivable(Waiver::Force, force).hint(
+        StartDecision::No { overridable: true } if judgement.seen_newer.is_some() => {
+            refusal(name, &judgement.everything()).overridable_by(Override::Force, force).hint(
                 "Start the other nodes first, or run \"pgbaton node rejoin\" on this node. If what was seen there is lost for good, repeat the command with --force.",
             )
         }
-        May::No { overridable: true } | May::Unknown => {
-            undetermined(name, &judged).waivable(Waiver::Force, force)
+        StartDecision::No { overridable: true } | StartDecision::Unknown => {
+            undetermined(name, &judged).overridable_by(Override::Force, force)
         }
     };
     Ok(Permission { checks: vec![check], held, asked: true })
@@ -99,23 +103,23 @@ async fn to_start(context: &Context, facts: &ServiceFacts) -> Result<Permission>
 
 /// Takes the locks of all nodes that answer, and asks again: what decides is what they say under their locks, and no node is promoted there
 /// until the second look. None where a restart or start is refused anyway.
-async fn under_locks(context: &Context, judged: &mut Judged) -> Result<Option<Held>> {
-    if judged.judgement.may == (May::No { overridable: false }) {
+async fn under_locks(context: &Context, judged: &mut PeerJudgement) -> Result<Option<LockedCluster>> {
+    if judged.judgement.may == (StartDecision::No { overridable: false }) {
         return Ok(None);
     }
     let rows = answering(judged);
-    let taken = under_locks::hold_over(context, &rows, &judged.sessions).await?;
+    let taken = under_locks::lock_cluster_over(context, &rows, &judged.sessions).await?;
     let sessions: Vec<_> =
         rows.iter().filter_map(|row| Some((row.node_id, taken.session(row.node_id)?.clone()))).collect();
-    judged.again(context, &sessions, WITHIN).await;
+    judged.poll_again(context, &sessions, WITHIN).await;
     Ok(Some(taken))
 }
 
 async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -> Result<Permission> {
-    let mut judged = peers::here(context, Asker::Restart, WITHIN).await?;
+    let mut judged = peers::judge_local_server(context, Asker::Restart, WITHIN).await?;
     let runs_as_standby = match &judged.question.past {
-        Past::Server(server) => server.in_recovery,
-        Past::Files(_) => is_standby,
+        OwnHistory::Server(server) => server.in_recovery,
+        OwnHistory::Files(_) => is_standby,
     };
     if runs_as_standby && is_standby {
         return Ok(Permission::not_needed());
@@ -143,7 +147,7 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
             "If it is to stay the primary, remove \"{}\" first.",
             facts.data_directory.join(STANDBY_SIGNAL).display()
         ))
-        .waivable(Waiver::Force, force);
+        .overridable_by(Override::Force, force);
         return Ok(Permission { checks: vec![check], ..Permission::not_needed() });
     }
     if judged.judgement.alone && judged.judgement.may.is_yes() {
@@ -152,16 +156,16 @@ async fn to_restart(context: &Context, facts: &ServiceFacts, is_standby: bool) -
     let held = under_locks(context, &mut judged).await?;
     let judgement = &judged.judgement;
     let check = match judgement.may {
-        May::Yes => Check::pass("second_primary", "no other primary is seen"),
-        May::No { overridable: false } if judged.is_copied() => {
+        StartDecision::Yes => Check::pass("second_primary", "no other primary is seen"),
+        StartDecision::No { overridable: false } if judged.is_copied() => {
             refusal(name, &judgement.evidence()).hint(format!("{COPIED} Nothing was stopped."))
         }
-        May::No { overridable: false } => refusal(name, &judgement.evidence())
+        StartDecision::No { overridable: false } => refusal(name, &judgement.evidence())
             .hint("Run \"pgbaton cluster show\": it shows both sides. Nothing was stopped."),
-        May::No { overridable: true } => {
-            refusal(name, &judgement.everything()).waivable(Waiver::Force, force)
+        StartDecision::No { overridable: true } => {
+            refusal(name, &judgement.everything()).overridable_by(Override::Force, force)
         }
-        May::YesNaming | May::Unknown => {
+        StartDecision::YesNaming | StartDecision::Unknown => {
             let check = Check::warning(
                 "second_primary",
                 format!("not all nodes confirm that node \"{name}\" is still the primary"),
@@ -181,7 +185,7 @@ fn refusal(name: &str, evidence: &str) -> Check {
         .detail(evidence)
 }
 
-fn undetermined(name: &str, judged: &Judged) -> Check {
+fn undetermined(name: &str, judged: &PeerJudgement) -> Check {
     let mut detail: Vec<String> = Vec::new();
     if let Some(doubt) = &judged.doubt {
         detail.push(format!("The saved topology does not show it. {doubt}"));
@@ -213,13 +217,13 @@ fn undetermined(name: &str, judged: &Judged) -> Check {
 }
 
 /// Returns the rows of the nodes that answer, each once.
-fn answering(judged: &Judged) -> Vec<NodeRow> {
+fn answering(judged: &PeerJudgement) -> Vec<NodeRow> {
     let mut rows: Vec<NodeRow> = Vec::new();
     for (id, _) in &judged.sessions {
         let heard = judged
-            .voices
+            .peers
             .iter()
-            .map(|voice| &voice.node)
+            .map(|peer| &peer.node)
             .find(|node| node.row.node_id == *id && node.server.is_ok());
         if let Some(node) = heard.filter(|node| rows.iter().all(|row| row.node_id != node.row.node_id)) {
             rows.push(node.row.clone());
@@ -233,12 +237,12 @@ fn answering(judged: &Judged) -> Vec<NodeRow> {
 ///
 /// # Errors
 /// Exit code 4 if there is another primary.
-pub async fn look_again(context: &Context, facts: &ServiceFacts, permission: &Permission) -> Result<()> {
+pub async fn recheck(context: &Context, facts: &ServiceFacts, permission: &Permission) -> Result<()> {
     let data = &facts.data_directory;
     let Some(pid) = running_postmaster(data).filter(|_| permission.asked) else { return Ok(()) };
-    let judged = peers::here(context, Asker::Restart, WITHIN).await?;
-    let is_standby = matches!(&judged.question.past, Past::Server(server) if server.in_recovery);
-    if is_standby || judged.judgement.may != (May::No { overridable: false }) {
+    let judged = peers::judge_local_server(context, Asker::Restart, WITHIN).await?;
+    let is_standby = matches!(&judged.question.past, OwnHistory::Server(server) if server.in_recovery);
+    if is_standby || judged.judgement.may != (StartDecision::No { overridable: false }) {
         return Ok(());
     }
     let name = &facts.node_name;
@@ -246,8 +250,8 @@ pub async fn look_again(context: &Context, facts: &ServiceFacts, permission: &Pe
         Error::new(Exit::NoRestart, format!("another primary was seen after node \"{name}\" was started"))
             .detail(judged.judgement.evidence())
             .changed();
-    let plan = service::take_back(facts);
-    let how = How::new(context, Secrets::new());
+    let plan = service::stop_just_started(facts);
+    let how = RunOptions::new(context, Secrets::new());
     let undone = match &permission.held {
         Some(held) => carry_out(context, &plan, how.holding(held)).await,
         None => carry_out(context, &plan, how).await,
@@ -269,6 +273,6 @@ pub async fn look_again(context: &Context, facts: &ServiceFacts, permission: &Pe
             .detail(format!("Node \"{name}\" could not be stopped again: {failed}."))
             .hint(format!("Create \"{}\" and stop the server: \"kill -QUIT {pid}\".", signal.display())),
     };
-    error.data = json!({ "second_primary": judged.other_primary().and_then(|word| word.node_id) });
+    error.data = json!({ "second_primary": judged.other_primary().and_then(|opinion| opinion.node_id) });
     Err(error)
 }

@@ -2,39 +2,39 @@
 
 use std::path::Path;
 
-use crate::journal::{Entry, Loaded, Mark, Record, Stage, Status};
+use crate::journal::{Loaded, Mark, OperationStatus, Record, Stage, StoredJournal};
 use crate::observe::own_operations::worker;
 use crate::output::operation::{OperationView, StepView};
 use crate::plan::Step;
 use crate::system::inspect;
 
 /// Returns an operation as the commands show it.
-pub fn view(entry: &Entry, steps: bool, directory: &Path) -> OperationView {
+pub fn view(entry: &StoredJournal, steps: bool, directory: &Path) -> OperationView {
     let status = entry.status();
     let process = match status {
-        Status::Unfinished { .. } => worker(entry, directory),
+        OperationStatus::Unfinished { .. } => worker(entry, directory),
         _ => None,
     };
     let header = entry.journal.as_ref().ok().map(|loaded| &loaded.header);
     let (past_no_return, going_back) = match &status {
-        Status::Unfinished { past_no_return, going_back } => (*past_no_return, *going_back),
+        OperationStatus::Unfinished { past_no_return, going_back } => (*past_no_return, *going_back),
         _ => (false, false),
     };
     OperationView {
         operation_id: entry.operation_id.clone(),
         command: header.map_or_else(|| "?".to_string(), |header| header.command.clone()),
         state: match &status {
-            Status::Finished { .. } => "finished",
-            Status::Unfinished { .. } if process.is_some() => "running",
-            Status::Unfinished { .. } => "unfinished",
-            Status::Damaged => "damaged",
+            OperationStatus::Finished { .. } => "finished",
+            OperationStatus::Unfinished { .. } if process.is_some() => "running",
+            OperationStatus::Unfinished { .. } => "unfinished",
+            OperationStatus::Damaged => "damaged",
         },
         process,
         stopped: process.is_some_and(inspect::is_stopped),
         started_at: header.map(|header| header.started_at),
         title: header.map(|header| header.plan.title.clone()),
         exit_code: match &status {
-            Status::Finished { exit } => Some(exit.code()),
+            OperationStatus::Finished { exit } => Some(exit.code()),
             _ => None,
         },
         past_no_return,

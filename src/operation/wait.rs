@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::error::Hopeless;
+use crate::error::PermanentError;
 use crate::operation::outcome::World;
 use crate::plan::probe::Probe;
 
@@ -21,7 +21,7 @@ pub(crate) const DOUBT: Duration = Duration::from_millis(200);
 /// Polls a question, with pauses that grow from 4 ms to 250 ms, until the answer is yes.
 ///
 /// # Errors
-/// Fails when `within` has passed, naming the question and the last error; at once if that is [`Hopeless`].
+/// Fails when `within` has passed, naming the question and the last error; at once if that is [`PermanentError`].
 pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<()> {
     poll(world, probe, None, within, |answer| *answer).await.map(|_| ())
 }
@@ -30,7 +30,7 @@ pub async fn wait<W: World>(world: &W, probe: &Probe, within: Duration) -> anyho
 ///
 /// # Errors
 /// As [`wait`].
-pub async fn ask<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<bool> {
+pub async fn answer_probe<W: World>(world: &W, probe: &Probe, within: Duration) -> anyhow::Result<bool> {
     poll(world, probe, None, within, |_| true).await
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn poll<W: World>(
             match world.holds(probe).await {
                 Ok(answer) if enough(&answer) => return Ok(answer),
                 Ok(_) => *last.borrow_mut() = None,
-                Err(error) if error.is::<Hopeless>() => return Err(error),
+                Err(error) if error.is::<PermanentError>() => return Err(error),
                 Err(error) => *last.borrow_mut() = Some(error),
             }
             sleep((begun.elapsed() / 16).clamp(POLL.0, POLL.1)).await;

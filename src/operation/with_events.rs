@@ -4,9 +4,11 @@ use std::path::Path;
 
 use crate::context::Context;
 use crate::error::Exit;
-use crate::journal::{self, Entry, Flush, Header, Journal, Past, Record, Stage, Status};
+use crate::journal::{
+    self, EarlierRuns, Flush, Header, Journal, OperationStatus, Record, Stage, StoredJournal,
+};
 use crate::operation::announce::{End, send_all, send_unsent, sent, unsent};
-use crate::operation::carry_out::{How, Open, carry_out_open};
+use crate::operation::carry_out::{Open, RunOptions, carry_out_open};
 use crate::operation::course::{Course, course_without_roles};
 use crate::operation::event_hook::notify;
 use crate::operation::live::Live;
@@ -28,7 +30,11 @@ pub struct Carried<'a> {
 }
 
 /// Carries a plan out up to its events.
-pub async fn carry_out_with_events<'a>(context: &'a Context, plan: &'a Plan, how: How<'_>) -> Carried<'a> {
+pub async fn carry_out_with_events<'a>(
+    context: &'a Context,
+    plan: &'a Plan,
+    how: RunOptions<'_>,
+) -> Carried<'a> {
     let (done, open) = carry_out_open(context, plan, how).await;
     Carried { plan, done, open }
 }
@@ -80,7 +86,8 @@ pub async fn finish_left(context: &Context, directory: &Path, same: Option<(Verb
     let Ok(entries) = journal::list(directory) else { return };
     for entry in &entries {
         let Ok(loaded) = &entry.journal else { continue };
-        if matches!(entry.status(), Status::Finished { .. }) || !is_left(&loaded.header, &loaded.past(), same)
+        if matches!(entry.status(), OperationStatus::Finished { .. })
+            || !is_left(&loaded.header, &loaded.past(), same)
         {
             continue;
         }
@@ -103,7 +110,7 @@ pub async fn finish_left(context: &Context, directory: &Path, same: Option<(Verb
 }
 
 /// Says whether nothing is left of an operation but its events.
-fn is_left(header: &Header, past: &Past, same: Option<(Verb, &Plan)>) -> bool {
+fn is_left(header: &Header, past: &EarlierRuns, same: Option<(Verb, &Plan)>) -> bool {
     if !header.is_harmless() || header.plan.notifications.is_empty() || past.going_back().is_some() {
         return false;
     }
@@ -113,7 +120,12 @@ fn is_left(header: &Header, past: &Past, same: Option<(Verb, &Plan)>) -> bool {
     is_same || course_without_roles(&header.plan, past) == Course::Finish
 }
 
-async fn finish(context: &Context, entry: &Entry, header: &Header, past: &Past) -> anyhow::Result<()> {
+async fn finish(
+    context: &Context,
+    entry: &StoredJournal,
+    header: &Header,
+    past: &EarlierRuns,
+) -> anyhow::Result<()> {
     let (mut journal, _) = Journal::resume(&entry.path)?;
     let unverified = !header.plan.verify.is_empty();
     let end = End { error: None, steps_done: true, unverified };

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::assess::checks::{Figures, Finding, Findings, NodeFindings, Status, Thresholds, worst};
+use crate::assess::checks::{CheckStatus, Figures, Finding, Findings, NodeFindings, Thresholds, worst};
 use crate::assess::cluster::{State, ago};
 use crate::error::Issue;
-use crate::facts::check_name::Name;
+use crate::facts::check_name::CheckName;
 use crate::output::table::{csv_field, draw, one_line, quoted};
 
 /// How the findings are reported.
@@ -43,7 +43,7 @@ pub struct ClusterState {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckReport {
     /// The worst of them.
-    pub verdict: Status,
+    pub verdict: CheckStatus,
     /// What to type next.
     pub next: Vec<String>,
     /// The cluster as a whole; not where one node was checked.
@@ -118,7 +118,7 @@ impl CheckReport {
     /// Returns those that count in the verdict, the worst first.
     pub fn wrong(&self) -> Vec<(&NodeFindings, &Finding)> {
         let mut wrong: Vec<_> =
-            self.findings().filter(|(_, finding)| finding.weight() != Status::Ok).collect();
+            self.findings().filter(|(_, finding)| finding.weight() != CheckStatus::Ok).collect();
         wrong.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.weight()));
         wrong
     }
@@ -151,11 +151,12 @@ impl CheckReport {
             parts.push(format!("{made} checks passed"));
         } else {
             let count = |status| wrong.iter().filter(|(_, finding)| finding.weight() == status).count();
-            let counted =
-                [Status::Critical, Status::Warning, Status::Unknown].map(|status| (count(status), status));
+            let counted = [CheckStatus::Critical, CheckStatus::Warning, CheckStatus::Unknown]
+                .map(|status| (count(status), status));
             let counted = counted.iter().filter(|(count, _)| *count > 0);
-            let counted: Vec<String> =
-                counted.map(|(count, status)| format!("{count} {}", status.word().to_lowercase())).collect();
+            let counted: Vec<String> = counted
+                .map(|(count, status)| format!("{count} {}", status.nagios_word().to_lowercase()))
+                .collect();
             let named: Vec<String> = wrong
                 .iter()
                 .take(NAMED)
@@ -183,8 +184,8 @@ pub fn text(report: &CheckReport) -> String {
     match report.layout {
         Layout::Overview => overview(report),
         Layout::Single => match report.findings().collect::<Vec<_>>().as_slice() {
-            [(_, only)] => format!("{}\n", stated(only)),
-            _ => each(|finding| format!("{}: {}", finding.name.item(), stated(finding))),
+            [(_, only)] => format!("{}\n", describe(only)),
+            _ => each(|finding| format!("{}: {}", finding.name.item(), describe(finding))),
         },
         Layout::Nagios => each(nagios),
         Layout::OptFormat => each(optformat),
@@ -194,8 +195,8 @@ pub fn text(report: &CheckReport) -> String {
     }
 }
 
-fn stated(finding: &Finding) -> String {
-    one_line(&format!("{} ({})", finding.status.word(), finding.message))
+fn describe(finding: &Finding) -> String {
+    one_line(&format!("{} ({})", finding.status.nagios_word(), finding.message))
 }
 
 fn overview(report: &CheckReport) -> String {
@@ -203,25 +204,25 @@ fn overview(report: &CheckReport) -> String {
     for node in &report.nodes {
         out.push_str(&format!("Node \"{}\":\n", one_line(&node.node_name)));
         for finding in &node.checks {
-            out.push_str(&format!("\t{}: {}\n", finding.name.item(), stated(finding)));
+            out.push_str(&format!("\t{}: {}\n", finding.name.item(), describe(finding)));
         }
     }
     out
 }
 
 fn cluster(report: &CheckReport) -> String {
-    let mut out = format!("{}: {}\n", report.verdict.word(), report.headline());
+    let mut out = format!("{}: {}\n", report.verdict.nagios_word(), report.headline());
     let of_cluster = report.of_cluster.iter().map(|issue| {
         vec![
             String::new(),
             issue.code.to_string(),
-            Status::from(issue.severity).word().to_string(),
+            CheckStatus::from(issue.severity).nagios_word().to_string(),
             issue.message.clone(),
         ]
     });
     let of_nodes = report.wrong().into_iter().map(|(node, finding)| {
         let name = finding.name.as_str().to_string();
-        vec![node.node_name.clone(), name, finding.status.word().to_string(), finding.message.clone()]
+        vec![node.node_name.clone(), name, finding.status.nagios_word().to_string(), finding.message.clone()]
     });
     let rows: Vec<Vec<String>> = of_cluster.chain(of_nodes).collect();
     if !rows.is_empty() {
@@ -244,16 +245,16 @@ fn nagios(finding: &Finding) -> String {
     let limits = || {
         let shown = |limit: Option<f64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
         // What becomes bad by falling is written so by Nagios.
-        let below = if finding.name == Name::FreeSpace { ":" } else { "" };
+        let below = if finding.name == CheckName::FreeSpace { ":" } else { "" };
         format!("{}{below};{}{below}", shown(finding.warning), shown(finding.critical))
     };
     // A bar begins the performance data, and may be nowhere else.
     let message = one_line(&finding.message).replace('|', "/");
     let shown = match (finding.name, &finding.figures, finding.value) {
-        (Name::ArchiveReady, _, Some(files)) => {
+        (CheckName::ArchiveReady, _, Some(files)) => {
             format!("{files} pending archive ready files | files={files};{}", limits())
         }
-        (Name::ReplicationLag, _, Some(lag)) => format!("{lag} seconds | lag={lag};{}", limits()),
+        (CheckName::ReplicationLag, _, Some(lag)) => format!("{lag} seconds | lag={lag};{}", limits()),
         (_, Figures::Downstream { attached, missing }, _) => {
             let message = match missing.as_slice() {
                 [] => message,
@@ -269,7 +270,7 @@ fn nagios(finding: &Finding) -> String {
             let names: String = names.iter().map(|name| format!(";{name}")).collect();
             format!("{message} | missing_slots={}{names}", finding.value.unwrap_or_default())
         }
-        (_, Figures::Directory { configured, actual }, _) if finding.status != Status::Unknown => {
+        (_, Figures::Directory { configured, actual }, _) if finding.status != CheckStatus::Unknown => {
             match actual {
                 Some(actual) => format!("{configured} | actual data directory is \"{actual}\""),
                 None => configured.clone(),
@@ -286,28 +287,28 @@ fn nagios(finding: &Finding) -> String {
         }
         _ => message,
     };
-    format!("{} {}: {}", finding.name.nagios(), finding.status.word(), one_line(&shown))
+    format!("{} {}: {}", finding.name.nagios(), finding.status.nagios_word(), one_line(&shown))
 }
 
 /// The line that repmgr reads from the repmgr of another node; empty where it reads none.
 fn optformat(finding: &Finding) -> String {
-    let status = finding.status.word();
+    let status = finding.status.nagios_word();
     let measured = |what: &str| {
         let Some(value) = finding.value else { return format!("--status={status}") };
         let threshold = match finding.status {
-            Status::Warning => finding.warning,
-            Status::Critical => finding.critical,
-            Status::Ok | Status::Unknown => None,
+            CheckStatus::Warning => finding.warning,
+            CheckStatus::Critical => finding.critical,
+            CheckStatus::Ok | CheckStatus::Unknown => None,
         };
         let threshold = threshold.map(|limit| format!(" --threshold={limit}")).unwrap_or_default();
         format!("--status={status} --{what}={value}{threshold}")
     };
     match finding.name {
-        Name::ArchiveReady => measured("files"),
-        Name::ReplicationLag => measured("lag"),
-        Name::DataDirectory => format!("--configured-data-directory={status}"),
-        Name::Repmgrd => format!("--repmgrd={status}"),
-        Name::DbConnection => format!("--db-connection={status}"),
+        CheckName::ArchiveReady => measured("files"),
+        CheckName::ReplicationLag => measured("lag"),
+        CheckName::DataDirectory => format!("--configured-data-directory={status}"),
+        CheckName::Repmgrd => format!("--repmgrd={status}"),
+        CheckName::DbConnection => format!("--db-connection={status}"),
         _ => String::new(),
     }
 }
@@ -316,17 +317,17 @@ fn optformat(finding: &Finding) -> String {
 fn summary(label: &str, report: &CheckReport) -> String {
     let wrong = report.wrong();
     let count = |status| wrong.iter().filter(|(_, finding)| finding.weight() == status).count();
-    let lag = report.findings().filter(|(_, finding)| finding.name == Name::ReplicationLag);
+    let lag = report.findings().filter(|(_, finding)| finding.name == CheckName::ReplicationLag);
     let lag = lag.filter_map(|(_, finding)| finding.value).reduce(f64::max);
-    let free = report.findings().filter(|(_, finding)| finding.name == Name::FreeSpace);
+    let free = report.findings().filter(|(_, finding)| finding.name == CheckName::FreeSpace);
     let free = free.filter_map(|(_, finding)| finding.value).reduce(f64::min);
     let mut data = format!(
         "nodes={} reachable={} critical={} warning={} unknown={}",
         report.nodes.len(),
         report.reachable,
-        count(Status::Critical),
-        count(Status::Warning),
-        count(Status::Unknown)
+        count(CheckStatus::Critical),
+        count(CheckStatus::Warning),
+        count(CheckStatus::Unknown)
     );
     if let Some(lag) = lag {
         let (warning, critical) = report.lag_limits;
@@ -336,7 +337,7 @@ fn summary(label: &str, report: &CheckReport) -> String {
     if let Some(free) = free {
         data.push_str(&format!(" free={free:.1}%"));
     }
-    format!("{label} {}: {} | {data}\n", report.verdict.word(), report.headline().replace('|', "/"))
+    format!("{label} {}: {} | {data}\n", report.verdict.nagios_word(), report.headline().replace('|', "/"))
 }
 
 /// Writes CSV: of a node repmgr's rows, complete and quoted; of a cluster a row for each check.
@@ -352,7 +353,7 @@ pub fn csv(report: &CheckReport) -> String {
                 node.node_id.to_string(),
                 csv_field(&one_line(&node.node_name)),
                 finding.name.as_str().to_string(),
-                finding.status.word().to_string(),
+                finding.status.nagios_word().to_string(),
                 number(finding.value),
                 finding.unit.unwrap_or_default().to_string(),
                 number(finding.warning),
@@ -368,7 +369,8 @@ fn node_csv(node: &NodeFindings) -> String {
     let mut out =
         format!("\"Node name\",{}\n\"Node ID\",\"{}\"\n", quoted(&one_line(&node.node_name)), node.node_id);
     for finding in &node.checks {
-        let fields = [finding.name.item(), finding.status.word(), &one_line(&finding.message)].map(quoted);
+        let fields =
+            [finding.name.item(), finding.status.nagios_word(), &one_line(&finding.message)].map(quoted);
         out.push_str(&(fields.join(",") + "\n"));
     }
     out
@@ -377,7 +379,7 @@ fn node_csv(node: &NodeFindings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::check_name::Name::{ArchiveReady, FreeSpace, Timeline, WalRetained};
+    use crate::facts::check_name::CheckName::{ArchiveReady, FreeSpace, Timeline, WalRetained};
 
     fn of(checks: Vec<Finding>) -> CheckReport {
         let node = NodeFindings { node_id: 1, node_name: "n\"1".into(), checks };
@@ -391,7 +393,7 @@ mod tests {
             unit: Some("bytes"),
             warning: Some(8.0),
             critical: Some(9.0),
-            ..Finding::new(WalRetained, Status::Critical, "slot \"a|b\" keeps\nmuch")
+            ..Finding::new(WalRetained, CheckStatus::Critical, "slot \"a|b\" keeps\nmuch")
         };
         let line = "PGBATON_WAL_RETAINED CRITICAL: slot \"a/b\" keeps much | wal_retained=1536.000B;8;9\n";
         assert_eq!(text(&of(vec![finding])), line);
@@ -400,13 +402,13 @@ mod tests {
             unit: Some("percent"),
             warning: Some(15.0),
             critical: Some(5.0),
-            ..Finding::new(FreeSpace, Status::Critical, "4 % free")
+            ..Finding::new(FreeSpace, CheckStatus::Critical, "4 % free")
         };
         assert_eq!(
             text(&of(vec![free])),
             "PGBATON_FREE_SPACE CRITICAL: 4 % free | free_space=4.250%;15:;5:\n"
         );
-        let unknown = Finding::new(ArchiveReady, Status::Unknown, "unable");
+        let unknown = Finding::new(ArchiveReady, CheckStatus::Unknown, "unable");
         assert_eq!(text(&of(vec![unknown.clone()])), "REPMGR_ARCHIVE_READY UNKNOWN: unable\n");
         let report = CheckReport { layout: Layout::OptFormat, ..of(vec![unknown]) };
         assert_eq!(text(&report), "--status=UNKNOWN\n");
@@ -414,7 +416,8 @@ mod tests {
 
     #[test]
     fn csv_is_quoted_and_a_row_is_a_line() {
-        let report = of(vec![Finding::new(Timeline, Status::Ok, "with the history of \"n2\",\nas it is")]);
+        let report =
+            of(vec![Finding::new(Timeline, CheckStatus::Ok, "with the history of \"n2\",\nas it is")]);
         assert_eq!(
             csv(&report),
             "\"Node name\",\"n\"\"1\"\n\"Node ID\",\"1\"\n\
@@ -430,7 +433,7 @@ mod tests {
             observed_at: Timestamp::UNIX_EPOCH,
         };
         let issue = |code, message: &str| Issue::new(crate::error::Severity::Error, code, message);
-        let mut report = of(vec![Finding::new(Timeline, Status::Ok, "a")]);
+        let mut report = of(vec![Finding::new(Timeline, CheckStatus::Ok, "a")]);
         report.cluster = Some(state);
         report.nodes[0].node_name = "n\n1".into();
         assert_eq!(csv(&report), "1,n 1,timeline,OK,,,,,\"a\"\n");
@@ -444,11 +447,13 @@ mod tests {
 
     #[test]
     fn several_checks_are_told_apart() {
-        let two =
-            vec![Finding::new(Timeline, Status::Ok, "a"), Finding::new(FreeSpace, Status::Warning, "b")];
+        let two = vec![
+            Finding::new(Timeline, CheckStatus::Ok, "a"),
+            Finding::new(FreeSpace, CheckStatus::Warning, "b"),
+        ];
         let report = CheckReport { layout: Layout::Single, ..of(two) };
         assert_eq!(text(&report), "Timeline: OK (a)\nFree disk space: WARNING (b)\n");
-        assert_eq!(report.verdict, Status::Warning);
+        assert_eq!(report.verdict, CheckStatus::Warning);
         let summary = text(&CheckReport { layout: Layout::NodeNagios, ..report });
         assert!(
             summary

@@ -12,7 +12,7 @@ use crate::pg::conninfo::Conninfo;
 /// Which server clients need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Wanted {
+pub enum WantedServer {
     /// The one that accepts writes.
     Primary,
     /// A standby.
@@ -23,7 +23,7 @@ pub enum Wanted {
     Any,
 }
 
-impl Wanted {
+impl WantedServer {
     /// The value of `target_session_attrs`. Before libpq 14 only `read-write` and `any` are known.
     fn of_libpq(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ pub enum Syntax {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClientString {
     /// For clients that need this server.
-    pub role: Wanted,
+    pub role: WantedServer,
     /// How it is written.
     pub syntax: Syntax,
     /// The whole string.
@@ -80,7 +80,7 @@ impl ClientString {
     /// Writes the string.
     pub fn new(
         clients: Clients,
-        role: Wanted,
+        role: WantedServer,
         syntax: Syntax,
         primary_node_id: Option<i32>,
         observed_at: Timestamp,
@@ -101,7 +101,7 @@ fn hostaddr(hosts: &[ClientHost]) -> Option<String> {
     list.iter().any(|address| !address.is_empty()).then(|| list.join(","))
 }
 
-fn uri(hosts: &[ClientHost], settings: &BTreeMap<&'static str, String>, role: Wanted) -> String {
+fn uri(hosts: &[ClientHost], settings: &BTreeMap<&'static str, String>, role: WantedServer) -> String {
     let places: Vec<String> = hosts
         .iter()
         .map(|host| match is_ipv6(&host.host) {
@@ -116,7 +116,7 @@ fn uri(hosts: &[ClientHost], settings: &BTreeMap<&'static str, String>, role: Wa
     format!("postgresql://{}/?{}", places.join(","), query(parameters))
 }
 
-fn keyword(hosts: &[ClientHost], settings: &BTreeMap<&'static str, String>, role: Wanted) -> String {
+fn keyword(hosts: &[ClientHost], settings: &BTreeMap<&'static str, String>, role: WantedServer) -> String {
     let join = |part: fn(&ClientHost) -> String| hosts.iter().map(part).collect::<Vec<_>>().join(",");
     let mut out = Conninfo::default();
     out.set("host", join(|host| host.host.clone()));
@@ -132,7 +132,7 @@ fn keyword(hosts: &[ClientHost], settings: &BTreeMap<&'static str, String>, role
 }
 
 /// pgjdbc takes hosts as they are, without decoding them, and has no `hostaddr`.
-fn jdbc(hosts: &[ClientHost], settings: &BTreeMap<&'static str, String>, role: Wanted) -> String {
+fn jdbc(hosts: &[ClientHost], settings: &BTreeMap<&'static str, String>, role: WantedServer) -> String {
     let place = |host: &ClientHost| {
         let name = host.hostaddr.as_deref().unwrap_or(&host.host);
         match is_ipv6(name) {
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    fn all(hosts: &[ClientHost], settings: &[(&'static str, &str)], role: Wanted) -> [String; 3] {
+    fn all(hosts: &[ClientHost], settings: &[(&'static str, &str)], role: WantedServer) -> [String; 3] {
         let settings = settings.iter().map(|(name, value)| (*name, (*value).to_string())).collect();
         [Syntax::Uri, Syntax::Keyword, Syntax::Jdbc].map(|syntax| {
             let clients =
@@ -209,7 +209,7 @@ mod tests {
     fn strings_are_those_of_libpq_and_of_pgjdbc() {
         let hosts = [host("db1", None, 5432), host("db2.example", None, 5433)];
         assert_eq!(
-            all(&hosts, &[("connect_timeout", "5"), ("sslmode", "verify-full")], Wanted::Primary),
+            all(&hosts, &[("connect_timeout", "5"), ("sslmode", "verify-full")], WantedServer::Primary),
             [
                 "postgresql://db1:5432,db2.example:5433/?target_session_attrs=read-write&connect_timeout=5&sslmode=verify-full",
                 "host=db1,db2.example port=5432,5433 target_session_attrs=read-write connect_timeout=5 sslmode=verify-full",
@@ -217,15 +217,15 @@ mod tests {
             ]
         );
         assert_eq!(
-            all(&hosts[..1], &[("sslrootcert", "system")], Wanted::PreferStandby),
+            all(&hosts[..1], &[("sslrootcert", "system")], WantedServer::PreferStandby),
             [
                 "postgresql://db1:5432/?target_session_attrs=prefer-standby&sslrootcert=system",
                 "host=db1 port=5432 target_session_attrs=prefer-standby sslrootcert=system",
                 "jdbc:postgresql://db1:5432/?targetServerType=preferSecondary",
             ]
         );
-        assert!(all(&hosts, &[], Wanted::Standby)[2].ends_with("?targetServerType=secondary"));
-        assert!(all(&hosts, &[], Wanted::Any)[0].ends_with("?target_session_attrs=any"));
+        assert!(all(&hosts, &[], WantedServer::Standby)[2].ends_with("?targetServerType=secondary"));
+        assert!(all(&hosts, &[], WantedServer::Any)[0].ends_with("?target_session_attrs=any"));
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
             host("/run/my pg's", None, 4),
             host("@abstract", None, 5),
         ];
-        let [uri, keyword, _] = all(&hosts, &[], Wanted::Any);
+        let [uri, keyword, _] = all(&hosts, &[], WantedServer::Any);
         assert_eq!(
             uri,
             "postgresql://[::1]:1,a:2,[fe80::1%25eth0]:3,%2Frun%2Fmy%20pg%27s:4,%40abstract:5/\
@@ -247,7 +247,7 @@ mod tests {
             keyword,
             "host='::1,a,fe80::1%eth0,/run/my pg\\'s,@abstract' hostaddr=,fe80::1,,, port=1,2,3,4,5 target_session_attrs=any"
         );
-        let [.., jdbc] = all(&hosts[..2], &[], Wanted::Any);
+        let [.., jdbc] = all(&hosts[..2], &[], WantedServer::Any);
         assert_eq!(jdbc, "jdbc:postgresql://[::1]:1,[fe80::1]:2/?targetServerType=any");
     }
 
@@ -260,7 +260,7 @@ mod tests {
                 hosts.iter().map(|(name, number, port)| host(name, number.as_deref(), *port)).collect();
             let names = hosts.iter().map(|host| host.host.as_str()).collect::<Vec<_>>().join(",");
             let ports = hosts.iter().map(|host| host.port.to_string()).collect::<Vec<_>>().join(",");
-            let [uri, keyword, _] = all(&hosts, &[("sslmode", "require")], Wanted::Primary);
+            let [uri, keyword, _] = all(&hosts, &[("sslmode", "require")], WantedServer::Primary);
             for text in [uri, keyword] {
                 prop_assert!(!text.contains('\0'));
                 let read = Conninfo::parse(&text).unwrap();

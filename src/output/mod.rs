@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::assess::cluster::ClusterReport;
-use crate::config::Outcome as Checked;
+use crate::config::ConfigCheck;
 use crate::config::show::Shown;
 use crate::error::{Error, Exit, Issue};
 use crate::facts::matrix::Matrix;
@@ -74,7 +74,7 @@ pub enum Data {
     /// `config show`.
     ConfigShown(Box<Shown>),
     /// `config check`.
-    ConfigChecked(Box<Checked>),
+    ConfigChecked(Box<ConfigCheck>),
     /// A text that is the same in every format: a completion script, a manual page.
     Text(String),
     /// It is on the screen already.
@@ -172,7 +172,7 @@ pub fn no_csv(command: &str) -> Error {
 }
 
 /// What is wrong goes to standard error with all other warnings; the answer is whether anything is.
-fn config_checked(checked: &Checked) -> String {
+fn config_checked(checked: &ConfigCheck) -> String {
     match checked.config {
         Some(_) => format!("\"{}\" is valid\n", checked.file.display()),
         None => format!("\"{}\" is invalid\n", checked.file.display()),

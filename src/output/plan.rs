@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::plan::{Check, Op, Order, Plan, Step, Verdict};
+use crate::plan::{Check, CheckResult, Op, Order, Plan, Step};
 
 /// How the step is marked after whose start nothing is rolled back, in a plan and when it is run.
 pub const POINT_OF_NO_RETURN: &str = "point of no return";
 
 /// Writes a plan as `--dry-run` shows it.
 pub fn text(plan: &Plan) -> String {
-    let passed = plan.checks.iter().filter(|check| check.verdict == Verdict::Pass).count();
-    let warnings = plan.checks.iter().filter(|check| check.verdict == Verdict::Warning).count();
-    let overridden = plan.checks.iter().filter(|check| check.waived).count();
+    let passed = plan.checks.iter().filter(|check| check.verdict == CheckResult::Pass).count();
+    let warnings = plan.checks.iter().filter(|check| check.verdict == CheckResult::Warning).count();
+    let overridden = plan.checks.iter().filter(|check| check.overridden).count();
     let count = plan.steps().count();
     let mut out = format!("Plan: {} ({}, {}", plan.title, counted(count, "step"), counted(passed, "check"));
     out.push_str(" passed");
@@ -45,7 +45,7 @@ pub fn text(plan: &Plan) -> String {
     let turns = plan.steps().any(|step| step.no_return);
     let fails = if turns { "If a step before the point of no return fails" } else { "If a step fails" };
     for (heading, steps) in [
-        (fails, plan.rollback.iter().map(|back| &back.step).collect::<Vec<_>>()),
+        (fails, plan.rollback.iter().map(|rollback| &rollback.step).collect::<Vec<_>>()),
         ("In every case", plan.always.iter().collect()),
     ] {
         if !steps.is_empty() {
@@ -82,14 +82,14 @@ pub fn json(plan: &Plan) -> Value {
             })
         })
         .collect();
-    let back: Vec<&str> = plan.rollback.iter().map(|back| back.step.title.as_str()).collect();
+    let rollback: Vec<&str> = plan.rollback.iter().map(|undo| undo.step.title.as_str()).collect();
     let always: Vec<&str> = plan.always.iter().map(|step| step.title.as_str()).collect();
     let verify: Vec<&str> = plan.verify.iter().map(|verify| verify.title.as_str()).collect();
     json!({
         "title": plan.title,
         "checks": checks(&plan.checks),
         "steps": steps,
-        "back": back,
+        "back": rollback,
         "always": always,
         "verify": verify,
     })
@@ -107,8 +107,8 @@ pub fn checks(checks: &[Check]) -> Value {
                 "message": check.message,
                 "detail": check.detail,
                 "hint": check.hint,
-                "waivable_by": check.waiver.map(crate::plan::Waiver::option),
-                "waived": check.waived,
+                "waivable_by": check.override_by.map(crate::plan::Override::option),
+                "waived": check.overridden,
             })
         })
         .collect()
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use crate::error::Exit;
     use crate::plan::far_end::Reached;
-    use crate::plan::{Back, FarEnd, FileOp, OnFailure, Phase};
+    use crate::plan::{FarEnd, FileOp, OnFailure, Phase, RollbackStep};
 
     #[test]
     fn a_step_on_another_host_names_it_and_the_rollback_ends_at_the_point_of_no_return() {
@@ -158,7 +158,7 @@ mod tests {
             outage: false,
             steps,
         });
-        plan.rollback.push(Back { if_started: Vec::new(), step: remove("c") });
+        plan.rollback.push(RollbackStep { if_started: Vec::new(), step: remove("c") });
         let reached = Reached::Local { program: "pgbaton".into(), config_file: String::new() };
         plan.far_ends.push(FarEnd { node_id: 1, node_name: "node1".into(), reached });
         let shown = text(&plan);

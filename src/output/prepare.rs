@@ -6,7 +6,7 @@ use super::diff::unified;
 use super::plan;
 use super::table::draw;
 use crate::plan::Plan;
-use crate::plan::prepare::{FileChange, Printed, Requirement, Use};
+use crate::plan::prepare::{FileChange, Printed, Requirement, ServerUse};
 
 /// What `node prepare` has found, and what would be done.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ fn diffs(files: &[FileChange]) -> Vec<String> {
 
 fn table(requirements: &[Requirement]) -> String {
     let row = |requirement: &Requirement| {
-        let uses = match requirement.uses.len() == Use::ALL.len() {
+        let uses = match requirement.uses.len() == ServerUse::ALL.len() {
             true => "all".to_string(),
             false => requirement.uses.iter().map(|one| one.name()).collect::<Vec<_>>().join(", "),
         };

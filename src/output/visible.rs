@@ -8,19 +8,19 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Says whether a character does something to the text around it, or to the terminal.
-fn acts(c: char) -> bool {
+fn affects_display(c: char) -> bool {
     // The marks, embeddings, overrides and isolates of bidirectional text, and two more line breaks.
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn shown(text: &str, passes: impl Fn(char) -> bool, write: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    if !text.chars().any(|c| acts(c) && !passes(c)) {
+    if !text.chars().any(|c| affects_display(c) && !passes(c)) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if acts(c) && !passes(c) { write(&mut out, c) } else { out.push(c) }
+        if affects_display(c) && !passes(c) { write(&mut out, c) } else { out.push(c) }
     }
     Cow::Owned(out)
 }
@@ -93,7 +93,7 @@ mod tests {
     fn json_says_the_same_as_before() {
         let value = serde_json::json!({ "a": "\u{9b}\x1b\n\u{202e}\x7f\\ä" });
         let text = json(&value.to_string());
-        assert!(text.chars().all(|c| !acts(c)), "{text}");
+        assert!(text.chars().all(|c| !affects_display(c)), "{text}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

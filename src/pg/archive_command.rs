@@ -1,7 +1,7 @@
 //! `archive_command` and `restore_command`: what PostgreSQL puts into them.
 
 /// Puts the path and the name of a segment into the places for them in `archive_command` or `restore_command`.
-pub fn placed(command: &str, path: &str, name: &str) -> String {
+pub fn fill_placeholders(command: &str, path: &str, name: &str) -> String {
     let mut out = String::new();
     let mut chars = command.chars();
     while let Some(c) = chars.next() {

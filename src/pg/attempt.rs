@@ -16,9 +16,9 @@ use tokio_postgres::config::{self, SslNegotiation};
 use tokio_postgres::{Client, Config, Connection};
 
 use super::failure::{self, Answered, ConnectError, Kind};
-use super::passfile::Entry;
+use super::passfile::PassfileEntry;
 use super::provenance::Cleartext;
-use super::resolve::{ChannelBinding, Host, Keepalives, Resolved, Target, default_socket_directory};
+use super::resolve::{ChannelBinding, Host, HostTarget, Keepalives, Resolved, default_socket_directory};
 use super::stream::{Io, Settled, Stream, Terms, Watch};
 use super::tls::{self, SslMode};
 use crate::system::environment::user_name;
@@ -56,7 +56,7 @@ enum Encryption {
 
 /// Where libpq goes from a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextTry {
     /// To the next address of this host.
     Address,
     /// To the next host.
@@ -71,18 +71,18 @@ pub struct Failure {
     /// Why. The primary is the reason alone, without the address.
     pub error: ConnectError,
     /// Where to go from here.
-    pub next: Next,
+    pub next: NextTry,
     /// The server said no, or TLS failed: with the other kind of encryption it may work.
     other_encryption: bool,
 }
 
 impl Failure {
-    fn new(kind: Kind, watch: &Watch, next: Next, primary: impl Into<String>) -> Self {
+    fn new(kind: Kind, watch: &Watch, next: NextTry, primary: impl Into<String>) -> Self {
         Self { error: ConnectError::new(kind, watch.answered(), primary), next, other_encryption: false }
     }
 
     fn stop(kind: Kind, watch: &Watch, primary: impl Into<String>) -> Self {
-        Self::new(kind, watch, Next::Stop, primary)
+        Self::new(kind, watch, NextTry::Stop, primary)
     }
 
     fn tls(watch: &Watch, primary: impl Into<String>) -> Self {
@@ -103,17 +103,17 @@ impl Failure {
 }
 
 /// A session as the driver gives it, to be driven by a task.
-pub type Raw = (Client, Connection<Stream, Stream>);
+pub type DriverSession = (Client, Connection<Stream, Stream>);
 
 /// Connects to one address, with the second try that `allow` and `prefer` stand for.
 ///
 /// Not bounded here: the caller drops it when its time is over and looks at `watch`.
 pub async fn connect(
     common: &Common,
-    target: &Target,
+    target: &HostTarget,
     address: &Address,
     watch: &Watch,
-) -> Result<Raw, Failure> {
+) -> Result<DriverSession, Failure> {
     use Encryption::{Off, Required, Wanted};
     let (first, second) = match (address, common.resolved.tls.mode) {
         // On a Unix socket there is no third party to hide from; sslmode is ignored, however strict it is.
@@ -131,11 +131,11 @@ pub async fn connect(
         Err(failure) => failure,
     };
     // A server without TLS answers the first try of `prefer` in clear text: then the second would be the same again.
-    let used_tls = watch.seen().tls || failure.error.kind == Kind::Tls;
+    let used_tls = watch.observations().tls || failure.error.kind == Kind::Tls;
     match second.filter(|_| failure.other_encryption && used_tls == (first == Wanted)) {
         Some(second) => match one_try(second).await {
             Ok(connected) => Ok(connected),
-            Err(other) => Err(both(failure, other, second == Off)),
+            Err(other) => Err(combine_failures(failure, other, second == Off)),
         },
         None => Err(failure),
     }
@@ -145,7 +145,7 @@ pub async fn connect(
 ///
 /// `pg_hba.conf` often has a line for one of them only. The other one's complaint about that must not hide, for instance,
 /// that the password was wrong.
-fn both(first: Failure, second: Failure, second_is_clear: bool) -> Failure {
+fn combine_failures(first: Failure, second: Failure, second_is_clear: bool) -> Failure {
     let (with, without) = if second_is_clear { (&first, &second) } else { (&second, &first) };
     let detail = (with.error.message != without.error.message)
         .then(|| format!("With TLS: {}; without TLS: {}.", with.error.message, without.error.message));
@@ -162,7 +162,7 @@ fn both(first: Failure, second: Failure, second_is_clear: bool) -> Failure {
 /// Opens the socket and settles encryption.
 async fn open(
     common: &Common,
-    target: &Target,
+    target: &HostTarget,
     address: &Address,
     encryption: Encryption,
     watch: &Watch,
@@ -175,7 +175,7 @@ async fn open(
         Address::Tcp(address) => {
             let socket = TcpStream::connect(address).await.map_err(|error| not_connected(watch, &error))?;
             {
-                let mut seen = watch.seen();
+                let mut seen = watch.observations();
                 seen.accepted = true;
                 seen.local = socket.local_addr().ok().map(|address| address.ip());
             }
@@ -187,7 +187,7 @@ async fn open(
         Address::Socket(path) => {
             let socket = UnixStream::connect(system_path(path)).await;
             let socket = socket.map_err(|error| not_connected(watch, &error))?;
-            watch.seen().accepted = true;
+            watch.observations().accepted = true;
             let trusted = [0, rustix::process::geteuid().as_raw()];
             protected = socket.peer_cred().is_ok_and(|peer| trusted.contains(&peer.uid()));
             check_owner(&socket, resolved.require_peer.as_deref(), watch)?;
@@ -203,11 +203,11 @@ async fn open(
             let mut socket = socket;
             match ask_for_tls(&mut socket).await.map_err(|error| Failure::io(watch, &error))? {
                 b'S' => {
-                    watch.seen().spoke = true;
+                    watch.observations().spoke = true;
                     encrypt(common, target, socket, watch).await
                 }
                 b'N' => {
-                    watch.seen().spoke = true;
+                    watch.observations().spoke = true;
                     match encryption {
                         Encryption::Required => {
                             let text = "server does not support SSL, but SSL was required";
@@ -218,7 +218,7 @@ async fn open(
                 }
                 // Not shown: nothing has proved yet who says it (CVE-2024-10977).
                 b'E' => {
-                    watch.seen().spoke = true;
+                    watch.observations().spoke = true;
                     let text = "server sent an error response during SSL exchange";
                     Err(Failure::stop(Kind::Closed, watch, text))
                 }
@@ -242,7 +242,7 @@ async fn ask_for_tls(socket: &mut Box<dyn Io>) -> io::Result<u8> {
 
 async fn encrypt(
     common: &Common,
-    target: &Target,
+    target: &HostTarget,
     socket: Box<dyn Io>,
     watch: &Watch,
 ) -> Result<Stream, Failure> {
@@ -263,7 +263,7 @@ async fn encrypt(
     shaken.map_err(|error| failed(tls::handshake_error(stream.ssl(), &error)))?;
     tls::check_peer(stream.ssl(), options, host).map_err(failed)?;
     {
-        let mut seen = watch.seen();
+        let mut seen = watch.observations();
         seen.tls = true;
         seen.spoke |= options.direct;
     }
@@ -273,7 +273,7 @@ async fn encrypt(
 }
 
 /// Decides how this side proves who it is, now that it is known who can read what it sends.
-fn terms(common: &Common, target: &Target, protected: bool, open: bool) -> Terms {
+fn terms(common: &Common, target: &HostTarget, protected: bool, open: bool) -> Terms {
     let cleartext = match target.proofs.cleartext {
         Cleartext::Always => true,
         Cleartext::Protected => protected,
@@ -290,7 +290,12 @@ fn terms(common: &Common, target: &Target, protected: bool, open: bool) -> Terms
 }
 
 /// Sends the startup packet and authenticates.
-async fn start(common: &Common, target: &Target, stream: Stream, watch: &Watch) -> Result<Raw, Failure> {
+async fn start(
+    common: &Common,
+    target: &HostTarget,
+    stream: Stream,
+    watch: &Watch,
+) -> Result<DriverSession, Failure> {
     let resolved = &common.resolved;
     let mut config = Config::new();
     config.user(&resolved.user).dbname(&resolved.dbname);
@@ -315,7 +320,7 @@ async fn start(common: &Common, target: &Target, stream: Stream, watch: &Watch) 
 }
 
 /// Returns the line of a password file for a server, without the password.
-fn password_line(resolved: &Resolved, target: &Target) -> String {
+fn password_line(resolved: &Resolved, target: &HostTarget) -> String {
     let host = match &target.host {
         Host::Socket(directory) if *directory == default_socket_directory() => "localhost".to_string(),
         Host::Socket(directory) => directory.display().to_string(),
@@ -323,7 +328,7 @@ fn password_line(resolved: &Resolved, target: &Target) -> String {
         Host::Tcp { address, .. } => address.map_or("localhost".to_string(), |address| address.to_string()),
     };
     let (dbname, user) = (resolved.dbname.clone(), resolved.user.clone());
-    Entry { host, port: target.port.to_string(), dbname, user, password: None }
+    PassfileEntry { host, port: target.port.to_string(), dbname, user, password: None }
         .line(true)
         .replace("********", "PASSWORD")
 }
@@ -331,21 +336,21 @@ fn password_line(resolved: &Resolved, target: &Target) -> String {
 /// Sorts the ways in which the startup fails.
 fn not_started(
     resolved: &Resolved,
-    target: &Target,
+    target: &HostTarget,
     watch: &Watch,
     error: &tokio_postgres::Error,
 ) -> Failure {
     let (refused, withheld, asked, tls, address, excess) = {
-        let seen = watch.seen();
+        let seen = watch.observations();
         (seen.refused, seen.withheld, seen.asked, seen.tls, seen.local, seen.excess.clone())
     };
     if let Some(error) = error.as_db_error() {
-        watch.seen().spoke = true;
+        watch.observations().spoke = true;
         let client = failure::Client { dbname: &resolved.dbname, user: &resolved.user, address, tls };
         let error = failure::from_server(error, &client);
         // A server that cannot take connections now is like one that is not there, and so are its other addresses.
         let starting = matches!(error.kind, Kind::StartingUp | Kind::ShuttingDown);
-        let next = if starting { Next::Host } else { Next::Stop };
+        let next = if starting { NextTry::Host } else { NextTry::Stop };
         return Failure { other_encryption: !starting, error, next };
     }
     if let Some(method) = refused.filter(|_| withheld) {
@@ -384,7 +389,7 @@ fn not_started(
 }
 
 /// The failure of a server that asks for the password in a way in which it is not sent there.
-fn withheld_from(target: &Target, watch: &Watch, method: &str) -> Failure {
+fn withheld_from(target: &HostTarget, watch: &Watch, method: &str) -> Failure {
     let mut failure = Failure::stop(
         Kind::Authentication,
         watch,
@@ -432,7 +437,7 @@ fn not_connected(watch: &Watch, error: &io::Error) -> Failure {
         // Reset before it was accepted, no permission, no more descriptors: says nothing about the server.
         _ => (Kind::Other(None), Answered::Silent, error.to_string()),
     };
-    let mut failure = Failure::new(kind, watch, Next::Address, text);
+    let mut failure = Failure::new(kind, watch, NextTry::Address, text);
     if failure.error.kind == Kind::Refused {
         let hint = "If the server is not running there, start it: \"pgbaton node start\" on its host. If it is, \
                      check its listen_addresses, unix_socket_directories and port.";
@@ -481,7 +486,7 @@ fn system_path(path: &std::path::Path) -> PathBuf {
 }
 
 /// Names an address for people, as libpq does.
-pub fn describe(target: &Target, address: &Address) -> String {
+pub fn describe(target: &HostTarget, address: &Address) -> String {
     match (address, &target.host) {
         (Address::Socket(path), _) => format!("server on socket \"{}\"", path.display()),
         (Address::Tcp(address), Host::Tcp { name: Some(name), .. }) if *name != address.ip().to_string() => {

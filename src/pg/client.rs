@@ -132,7 +132,7 @@ struct Shared {
     /// The password went over the network as it is.
     exposed: bool,
     /// The `statement_timeout` that is set on the server, in milliseconds.
-    told_ms: AtomicU64,
+    timeout_sent_ms: AtomicU64,
 }
 
 /// A session on a server, with a deadline for each call. Clones are the same session.
@@ -156,8 +156,8 @@ impl Session {
         deadline: Duration,
         exposed: bool,
     ) -> Self {
-        let told_ms = AtomicU64::new(statement_timeout(deadline));
-        Self { shared: Arc::new(Shared { client, name, version, exposed, told_ms }), deadline }
+        let timeout_sent_ms = AtomicU64::new(statement_timeout(deadline));
+        Self { shared: Arc::new(Shared { client, name, version, exposed, timeout_sent_ms }), deadline }
     }
 
     /// Returns the same session with another deadline for each call.
@@ -292,7 +292,7 @@ impl Session {
         let ms = statement_timeout(self.deadline);
         let started = tokio::time::Instant::now();
         let notice = async {
-            if self.shared.told_ms.swap(ms, Ordering::Relaxed) != ms {
+            if self.shared.timeout_sent_ms.swap(ms, Ordering::Relaxed) != ms {
                 // If this fails, so does the call.
                 self.shared.client.batch_execute(&format!("SET statement_timeout = {ms}")).await.ok();
             }

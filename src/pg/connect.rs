@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::attempt::{self, Address, Common, Failure, Next};
+use super::attempt::{self, Address, Common, Failure, NextTry};
 use super::client::Session;
 use super::conninfo::Conninfo;
 use super::failure::{Answered, ConnectError, Kind};
 use super::provenance::PasswordFrom;
 use super::quote::quote_literal;
-use super::resolve::{Host, PROBE_S, SILENCE_MS, Target, TargetSession, resolve};
+use super::resolve::{Host, HostTarget, PROBE_S, SILENCE_MS, TargetSession, resolve};
 use super::stream::Watch;
 use crate::error::{Text, sentence};
 use crate::secret::Secret;
@@ -110,8 +110,8 @@ pub async fn connect(
         search.failures.clear();
         match search.pass(*pass).await {
             Ok(session) => return Ok(session),
-            Err(Next::Stop) => break,
-            Err(Next::Address | Next::Host) => {}
+            Err(NextTry::Stop) => break,
+            Err(NextTry::Address | NextTry::Host) => {}
         }
     }
     Err(search.into_error())
@@ -126,7 +126,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    async fn pass(&mut self, wanted: TargetSession) -> Result<Session, Next> {
+    async fn pass(&mut self, wanted: TargetSession) -> Result<Session, NextTry> {
         let common = Arc::clone(&self.common);
         'hosts: for target in &common.resolved.targets {
             let addresses = match self.addresses(target).await {
@@ -144,20 +144,20 @@ impl Search<'_> {
                     Ok(Ok(session)) => return Ok(session),
                     Ok(Err(failure)) => failure,
                     Err(_) => {
-                        let answered = watch.answered().max(self.worth(begun));
+                        let answered = watch.answered().max(self.answered_since(begun));
                         let error = ConnectError::new(Kind::TimedOut, answered, "timeout expired");
-                        (error.detail(silence(watch.answered())), Next::Address)
+                        (error.detail(timeout_message(watch.answered())), NextTry::Address)
                     }
                 };
                 self.failures.push((attempt::describe(target, &address), failure.0));
                 match failure.1 {
-                    Next::Address => {}
-                    Next::Host => continue 'hosts,
-                    Next::Stop => return Err(Next::Stop),
+                    NextTry::Address => {}
+                    NextTry::Host => continue 'hosts,
+                    NextTry::Stop => return Err(NextTry::Stop),
                 }
             }
         }
-        Err(Next::Host)
+        Err(NextTry::Host)
     }
 
     /// Returns how long one address may take.
@@ -175,11 +175,11 @@ impl Search<'_> {
 
     /// Says what silence since `begun` is worth: nothing answered, or it cannot be determined, because earlier addresses had left
     /// too little time to ask this one.
-    fn worth(&self, begun: Instant) -> Answered {
+    fn answered_since(&self, begun: Instant) -> Answered {
         if begun.elapsed() < self.allowance() / 2 { Answered::Silent } else { Answered::Nothing }
     }
 
-    async fn addresses(&self, target: &Target) -> Result<Vec<Address>, ConnectError> {
+    async fn addresses(&self, target: &HostTarget) -> Result<Vec<Address>, ConnectError> {
         let name = match &target.host {
             Host::Socket(directory) => {
                 return Ok(vec![Address::Socket(directory.join(format!(".s.PGSQL.{}", target.port)))]);
@@ -208,18 +208,18 @@ impl Search<'_> {
                 let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
                 failed(Answered::Nothing, why.into())
             }
-            Err(_) => failed(self.worth(begun), "timeout expired".into()),
+            Err(_) => failed(self.answered_since(begun), "timeout expired".into()),
         }
     }
 
     /// Connects to one address, and makes sure that it is the wanted kind of server.
     async fn one(
         &self,
-        target: &Target,
+        target: &HostTarget,
         address: &Address,
         wanted: TargetSession,
         watch: &Watch,
-    ) -> Result<Session, (ConnectError, Next)> {
+    ) -> Result<Session, (ConnectError, NextTry)> {
         let connected = attempt::connect(&self.common, target, address, watch).await;
         let (client, connection) = connected.map_err(|Failure { error, next, .. }| (error, next))?;
         let said = |name: &str| connection.parameter(name).map(str::to_string);
@@ -229,12 +229,12 @@ impl Search<'_> {
         tokio::spawn(async move { connection.await.ok() });
 
         let name = attempt::describe(target, address);
-        let exposed = watch.seen().exposed;
+        let exposed = watch.observations().exposed;
         let session = Session::new(client, name, version, self.options.query_deadline, exposed);
         let failed = |error: super::client::SqlError| {
             let kind = Kind::Other(error.sqlstate);
             let text = Text { hint: None, ..error.text };
-            (ConnectError::new(kind, Answered::Spoke, text), Next::Stop)
+            (ConnectError::new(kind, Answered::Spoke, text), NextTry::Stop)
         };
         // Servers before 14 do not report both when the session starts, and have to be asked.
         let refused = match (wanted, in_recovery, read_only) {
@@ -256,7 +256,7 @@ impl Search<'_> {
             }
         };
         if let Some(why) = refused {
-            return Err((ConnectError::new(Kind::WrongTarget, Answered::Spoke, why), Next::Host));
+            return Err((ConnectError::new(Kind::WrongTarget, Answered::Spoke, why), NextTry::Host));
         }
         session.send(&later_settings(version)).await;
         if let Some(more) = more_settings(self.options) {
@@ -295,7 +295,7 @@ impl Search<'_> {
 }
 
 /// Says what a timeout means.
-fn silence(answered: Answered) -> &'static str {
+fn timeout_message(answered: Answered) -> &'static str {
     match answered {
         Answered::Nothing => "No server accepted the connection.",
         Answered::Silent => "The connection was accepted, but the server did not respond.",
@@ -391,7 +391,7 @@ fn version_num(text: &str) -> u32 {
 }
 
 /// Names a host that has no address.
-fn describe_host(target: &Target) -> String {
+fn describe_host(target: &HostTarget) -> String {
     match &target.host {
         Host::Tcp { name: Some(name), .. } => format!("server at \"{name}\", port {}", target.port),
         _ => format!("server on port {}", target.port),

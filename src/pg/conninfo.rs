@@ -199,7 +199,7 @@ impl Conninfo {
 
     /// Returns only where it leads to, with the port that is meant where none is named: two with the same place lead to one server.
     #[must_use]
-    pub fn place(&self) -> Self {
+    pub fn destination(&self) -> Self {
         let mut place = Self::default().leading_to(self);
         if place.get("port").is_none() {
             place.set("port", "5432");

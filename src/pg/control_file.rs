@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::history::TimelineId;
 use super::lsn::Lsn;
 use super::wal;
-use crate::system::custody;
+use crate::system::guarded_read;
 
 /// The versions of pg_control of PostgreSQL 13 to 18.
 const VERSIONS: [u32; 3] = [1300, 1700, 1800];
@@ -82,7 +82,7 @@ pub struct ShutdownPosition {
 pub fn read(data: &Path) -> anyhow::Result<ControlFile> {
     let path = data.join("global/pg_control");
     let (file, _) =
-        custody::open(&path).with_context(|| format!("could not open file \"{}\"", path.display()))?;
+        guarded_read::open(&path).with_context(|| format!("could not open file \"{}\"", path.display()))?;
     let mut bytes = [0; 64];
     file.read_exact_at(&mut bytes, 0)
         .with_context(|| format!("could not read file \"{}\"", path.display()))?;
@@ -137,7 +137,7 @@ pub fn end_of_record(data: &Path, timeline: TimelineId, start: Lsn) -> anyhow::R
         .with_context(|| format!("{segment_bytes} is not a valid WAL segment size"))?;
     let path = directory.join(&name);
     let mut length = [0; 4];
-    custody::open(&path)
+    guarded_read::open(&path)
         .and_then(|(file, _)| file.read_exact_at(&mut length, start.0 % segment_bytes))
         .with_context(|| format!("could not read WAL segment \"{}\"", path.display()))?;
     // A record begins with its length, which is never cut in two: records begin at multiples of 8.

@@ -10,7 +10,7 @@ use crate::pg::{control, tools};
 use crate::system::command::Command;
 use crate::system::environment::Environment;
 use crate::system::files;
-use crate::system::process::{self, Finished, Surroundings};
+use crate::system::process::{self, ChildContext, Finished};
 
 /// A data directory with the PostgreSQL programs of its major version.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ impl<'a> Installation<'a> {
     }
 
     async fn run(&self, program: &Command) -> anyhow::Result<String> {
-        let around = Surroundings { environment: Some(self.environment), ..Surroundings::default() };
+        let around = ChildContext { environment: Some(self.environment), ..ChildContext::default() };
         Ok(process::run(program, &around).await.and_then(Finished::success)?.stdout)
     }
 }

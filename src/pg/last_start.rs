@@ -35,7 +35,7 @@ const DANGEROUS: &str = "bFOP";
 
 /// Why options are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
+pub enum OptionsOrigin {
     /// The file is that of an ordinary start.
     #[default]
     Ordinary,
@@ -55,7 +55,7 @@ pub struct LastStart {
     /// Those that are left out, as one would type them.
     pub left_out: Vec<String>,
     /// Whose start it was.
-    pub origin: Origin,
+    pub origin: OptionsOrigin,
 }
 
 /// Reads with which options the server of a data directory was started last.
@@ -91,7 +91,7 @@ fn is_ours(given: &Path, data: &Path, config_directory: Option<&Path>) -> bool {
 
 /// An option with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Given {
+enum StartOption {
     /// `-i`
     Flag(char),
     /// `-p 5433`
@@ -102,7 +102,7 @@ enum Given {
     Word(String),
 }
 
-impl Given {
+impl StartOption {
     /// Returns name and value, if it sets a parameter; the name as the server reads it.
     fn setting(&self) -> Option<(String, &str)> {
         let (name, value) = match self {
@@ -130,7 +130,7 @@ impl Given {
 }
 
 /// Takes the file apart as it was written: the program, and each argument between quotes, in which nothing is escaped.
-fn parse(text: &str) -> Vec<Given> {
+fn parse(text: &str) -> Vec<StartOption> {
     // As pg_ctl does: the name of the program is not quoted and may have blanks in it.
     let Some((_, arguments)) = text.trim_end_matches('\n').split_once(" \"") else { return Vec::new() };
     let arguments = arguments.strip_suffix('"').unwrap_or(arguments);
@@ -138,49 +138,51 @@ fn parse(text: &str) -> Vec<Given> {
 }
 
 /// Reads words as the server does: letters may stand together, and a value may follow its letter at once.
-fn parse_words(words: Vec<String>) -> Vec<Given> {
+fn parse_words(words: Vec<String>) -> Vec<StartOption> {
     let mut out = Vec::new();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let letters = match word.strip_prefix('-') {
             Some(rest) if rest.starts_with('-') => {
-                out.push(Given::Long(word));
+                out.push(StartOption::Long(word));
                 continue;
             }
             Some(letters) if !letters.is_empty() => letters.to_string(),
             _ => {
-                out.push(Given::Word(word));
+                out.push(StartOption::Word(word));
                 continue;
             }
         };
         for (at, letter) in letters.char_indices() {
             if !WITH_VALUE.contains(letter) {
-                out.push(Given::Flag(letter));
+                out.push(StartOption::Flag(letter));
                 continue;
             }
             let rest = letters.get(at + letter.len_utf8()..).unwrap_or_default();
             let value = if rest.is_empty() { words.next().unwrap_or_default() } else { rest.to_string() };
-            out.push(Given::Value(letter, value));
+            out.push(StartOption::Value(letter, value));
             break;
         }
     }
     out
 }
 
-fn judge(given: &[Given], is_ours: &dyn Fn(&Path) -> bool) -> LastStart {
+fn judge(given: &[StartOption], is_ours: &dyn Fn(&Path) -> bool) -> LastStart {
     let sets = |name: &str, value: &str| {
-        given.iter().filter_map(Given::setting).any(|(found, given)| found == name && given == value)
+        given.iter().filter_map(StartOption::setting).any(|(found, given)| found == name && given == value)
     };
     // The last one counts.
     let directory = given.iter().rev().find_map(|given| match given {
-        Given::Value('D', path) => Some(Path::new(path)),
+        StartOption::Value('D', path) => Some(Path::new(path)),
         _ => None,
     });
     let origin = match directory.filter(|path| !is_ours(path)) {
-        Some(other) => Origin::Elsewhere(other.to_path_buf()),
-        None if given.contains(&Given::Flag('b')) => Origin::Upgrade,
-        None if sets("unix_socket_directories", ".") && sets("restore_command", "") => Origin::Recovery,
-        None => Origin::Ordinary,
+        Some(other) => OptionsOrigin::Elsewhere(other.to_path_buf()),
+        None if given.contains(&StartOption::Flag('b')) => OptionsOrigin::Upgrade,
+        None if sets("unix_socket_directories", ".") && sets("restore_command", "") => {
+            OptionsOrigin::Recovery
+        }
+        None => OptionsOrigin::Ordinary,
     };
     let mut last = LastStart { origin, ..LastStart::default() };
     let mut kept = Vec::new();
@@ -188,7 +190,9 @@ fn judge(given: &[Given], is_ours: &dyn Fn(&Path) -> bool) -> LastStart {
         let is_place = option.setting().is_some_and(|(name, _)| PLACES.contains(&name.as_str()));
         let is_wanted = match (option, option.setting()) {
             // pg_ctl names the directory itself.
-            (Given::Value('D', path), _) if last.origin == Origin::Ordinary || is_ours(Path::new(path)) => {
+            (StartOption::Value('D', path), _)
+                if last.origin == OptionsOrigin::Ordinary || is_ours(Path::new(path)) =>
+            {
                 continue;
             }
             (_, Some((name, value))) if name == "data_directory" => {
@@ -197,12 +201,14 @@ fn judge(given: &[Given], is_ours: &dyn Fn(&Path) -> bool) -> LastStart {
                 }
                 false
             }
-            _ if last.origin != Origin::Ordinary => is_place && !matches!(last.origin, Origin::Elsewhere(_)),
+            _ if last.origin != OptionsOrigin::Ordinary => {
+                is_place && !matches!(last.origin, OptionsOrigin::Elsewhere(_))
+            }
             (_, Some((name, _))) => !NEVER.contains(&name.as_str()) && !name.starts_with("fork"),
             // Words for a server that serves no clients: --single, --boot, --check, --forkchild.
-            (Given::Long(_) | Given::Word(_) | Given::Value('C' | 'D', _), None) => false,
-            (Given::Flag(letter), None) => !DANGEROUS.contains(*letter),
-            (Given::Value(..), None) => true,
+            (StartOption::Long(_) | StartOption::Word(_) | StartOption::Value('C' | 'D', _), None) => false,
+            (StartOption::Flag(letter), None) => !DANGEROUS.contains(*letter),
+            (StartOption::Value(..), None) => true,
         };
         if is_wanted { kept.extend(option.words()) } else { last.left_out.push(option.typed()) }
     }
@@ -274,7 +280,7 @@ mod tests {
         let last = judged(line);
         assert_eq!(
             (last.options.as_deref(), &last.origin),
-            (Some("-c 'config_file=/etc/pg.conf'"), &Origin::Upgrade)
+            (Some("-c 'config_file=/etc/pg.conf'"), &OptionsOrigin::Upgrade)
         );
         assert_eq!(last.left_out.len(), 9);
         assert_eq!(last.left_out[..2], ["-p 50432", "-b"]);
@@ -285,7 +291,7 @@ mod tests {
         let line = "/bin/postgres \"-D\" \"/var/lib/pg 1\" \"-c\" \"listen_addresses=\" \"-c\" \"unix_socket_directories=.\" \
                     \"-c\" \"primary_conninfo=\" \"-c\" \"restore_command=\"\n";
         let last = judged(line);
-        assert_eq!((last.options, last.origin, last.left_out.len()), (None, Origin::Recovery, 4));
+        assert_eq!((last.options, last.origin, last.left_out.len()), (None, OptionsOrigin::Recovery, 4));
     }
 
     #[test]
@@ -320,7 +326,7 @@ mod tests {
         for directory in [other.as_path(), Path::new("/nowhere/data")] {
             let (last, file) = of(directory);
             assert_eq!(last.options, None);
-            assert_eq!(last.origin, Origin::Elsewhere(directory.to_path_buf()));
+            assert_eq!(last.origin, OptionsOrigin::Elsewhere(directory.to_path_buf()));
             assert_eq!((last.left_out.len(), file), (3, None));
         }
     }

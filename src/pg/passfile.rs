@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::secret::Secret;
-use crate::system::custody;
+use crate::system::guarded_read;
 
 /// The largest file that is read.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
@@ -21,7 +21,7 @@ pub struct Lookup {
 
 /// What a password is wanted for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct PasswordFor<'a> {
     /// The host name, the address if there is no name, or `localhost` for the default socket directory.
     pub host: &'a str,
     /// The port, as it was written.
@@ -34,12 +34,12 @@ pub struct Wanted<'a> {
 
 /// Looks into a password file, as libpq does: a file that is not there gives nothing, one that others may read is ignored
 /// with a warning.
-pub fn look_up(file: &Path, wanted: Wanted<'_>) -> Lookup {
+pub fn look_up(file: &Path, wanted: PasswordFor<'_>) -> Lookup {
     let ignored = |why: String| Lookup { password: None, warning: Some(why) };
     if !file.exists() {
         return Lookup::default();
     }
-    let (bytes, metadata) = match custody::read(file, MOST_BYTES) {
+    let (bytes, metadata) = match guarded_read::read(file, MOST_BYTES) {
         Ok(contents) => (contents.bytes, contents.about),
         Err(error) if error.kind() == ErrorKind::InvalidInput => {
             return ignored(format!("Password file \"{}\" is not a plain file.", file.display()));
@@ -58,7 +58,7 @@ pub fn look_up(file: &Path, wanted: Wanted<'_>) -> Lookup {
 }
 
 /// Finds the password in the text of a password file.
-pub fn find(text: &str, wanted: Wanted<'_>) -> Option<Secret> {
+pub fn find(text: &str, wanted: PasswordFor<'_>) -> Option<Secret> {
     text.split('\n').filter(|line| !line.starts_with('#')).find_map(|line| {
         let mut rest = line.trim_end_matches('\r');
         for token in [wanted.host, wanted.port, wanted.dbname, wanted.user] {
@@ -131,8 +131,8 @@ fn fields(line: &str) -> Option<[String; 4]> {
 
 /// A line for a password file.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// The host, as [`Wanted::host`].
+pub struct PassfileEntry {
+    /// The host, as [`PasswordFor::host`].
     pub host: String,
     /// The port.
     pub port: String,
@@ -146,7 +146,7 @@ pub struct Entry {
 
 /// How a password file stands to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum EntryStatus {
     /// No line is about it.
     Missing,
     /// The line that decides, counted from 1, has the password; or it is unknown which one is right.
@@ -155,15 +155,16 @@ pub enum Standing {
     Other(usize),
 }
 
-impl Entry {
+impl PassfileEntry {
     /// Looks for the line that decides: the first that matches.
-    pub fn standing(&self, text: &str) -> Standing {
-        let wanted = Wanted { host: &self.host, port: &self.port, dbname: &self.dbname, user: &self.user };
+    pub fn status(&self, text: &str) -> EntryStatus {
+        let wanted =
+            PasswordFor { host: &self.host, port: &self.port, dbname: &self.dbname, user: &self.user };
         let found = text.split('\n').enumerate().find_map(|(n, line)| Some((n + 1, find(line, wanted)?)));
         match (found, &self.password) {
-            (None, _) => Standing::Missing,
-            (Some((line, found)), Some(password)) if found != *password => Standing::Other(line),
-            (Some((line, _)), _) => Standing::Right(line),
+            (None, _) => EntryStatus::Missing,
+            (Some((line, found)), Some(password)) if found != *password => EntryStatus::Other(line),
+            (Some((line, _)), _) => EntryStatus::Right(line),
         }
     }
 
@@ -183,10 +184,10 @@ impl Entry {
 const HIDDEN: &str = "********";
 
 /// Appends the entries that no line is about. What was there stays as it was.
-pub fn with_entries(text: &str, entries: &[Entry]) -> String {
+pub fn with_entries(text: &str, entries: &[PassfileEntry]) -> String {
     let mut out = text.to_string();
     for entry in entries {
-        if entry.standing(&out) == Standing::Missing {
+        if entry.status(&out) == EntryStatus::Missing {
             if !out.is_empty() && !out.ends_with('\n') {
                 out.push('\n');
             }
@@ -224,7 +225,7 @@ mod tests {
     use super::*;
 
     fn password(text: &str) -> Option<String> {
-        let wanted = Wanted { host: "h:1", port: "5432", dbname: "d", user: "u" };
+        let wanted = PasswordFor { host: "h:1", port: "5432", dbname: "d", user: "u" };
         find(text, wanted).map(|secret| secret.reveal().to_string())
     }
 
@@ -249,7 +250,7 @@ mod tests {
     fn a_file_that_others_may_read_is_ignored_with_a_warning() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pgpass");
-        let wanted = Wanted { host: "h", port: "1", dbname: "d", user: "u" };
+        let wanted = PasswordFor { host: "h", port: "1", dbname: "d", user: "u" };
         assert_eq!(look_up(&file, wanted), Lookup::default());
         let mut made = tempfile::NamedTempFile::new_in(directory.path()).unwrap();
         std::io::Write::write_all(&mut made, b"*:*:*:*:secret\n").unwrap();
@@ -262,8 +263,8 @@ mod tests {
         assert!(look_up(directory.path(), wanted).warning.unwrap().contains("not a plain file"));
     }
 
-    fn entry(host: &str, dbname: &str, password: &str) -> Entry {
-        Entry {
+    fn entry(host: &str, dbname: &str, password: &str) -> PassfileEntry {
+        PassfileEntry {
             host: host.into(),
             port: "5432".into(),
             dbname: dbname.into(),
@@ -280,10 +281,10 @@ mod tests {
         let out = with_entries(old, &entries);
         assert_eq!(out, format!("{old}\nh:5432:d:u:a\\:b\\\\c\nfe80\\:\\:1:5432:replication:u:p\n"));
         assert_eq!(with_entries(&out, &entries), out);
-        assert_eq!(entries[1].standing(&out), Standing::Right(4));
+        assert_eq!(entries[1].status(&out), EntryStatus::Right(4));
         // What is written is what is read.
         assert_eq!(
-            find(&out, Wanted { host: "h", port: "5432", dbname: "d", user: "u" }),
+            find(&out, PasswordFor { host: "h", port: "5432", dbname: "d", user: "u" }),
             entries[0].password
         );
         assert_eq!(with_entries("*:*:*:u:p\n", &[entry("h", "d", "p")]), "*:*:*:u:p\n");
@@ -291,10 +292,10 @@ mod tests {
 
     #[test]
     fn a_line_with_another_password_is_reported_by_its_number() {
-        assert_eq!(entry("h", "d", "p").standing("# c\n*:*:*:*:q\n"), Standing::Other(2));
-        let unknown = Entry { password: None, ..entry("h", "d", "") };
-        assert_eq!(unknown.standing("*:*:*:*:q"), Standing::Right(1));
-        assert_eq!(unknown.standing(""), Standing::Missing);
+        assert_eq!(entry("h", "d", "p").status("# c\n*:*:*:*:q\n"), EntryStatus::Other(2));
+        let unknown = PassfileEntry { password: None, ..entry("h", "d", "") };
+        assert_eq!(unknown.status("*:*:*:*:q"), EntryStatus::Right(1));
+        assert_eq!(unknown.status(""), EntryStatus::Missing);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Provenance {
             named.map(str::to_string).or_else(|| environment.user.clone())
         };
         let found = Self {
-            own: own.iter().any(|own| place(own) == place(conninfo)),
+            own: own.iter().any(|own| destination(own) == destination(conninfo)),
             own_role: own.iter().any(|own| role(own) == role(conninfo)),
             has_address: conninfo.get("hostaddr").is_some_and(|text| !text.is_empty()),
             cleartext_allowed: said.cleartext_passwords,
@@ -148,8 +148,9 @@ pub fn without_options(conninfo: &Conninfo, environment: &Environment) -> Connin
     let mut kept = conninfo.clone();
     let said = environment.said();
     let mut own = said.conninfos.iter().filter_map(|text| Conninfo::parse(text).ok());
-    let is_own =
-        own.any(|own| place(&own) == place(conninfo) || own.get("options") == conninfo.get("options"));
+    let is_own = own.any(|own| {
+        destination(&own) == destination(conninfo) || own.get("options") == conninfo.get("options")
+    });
     if !is_own {
         kept.remove("options");
     }
@@ -157,7 +158,7 @@ pub fn without_options(conninfo: &Conninfo, environment: &Environment) -> Connin
 }
 
 /// Makes a program of PostgreSQL keep to the same when it connects to where its arguments lead; returns a variable for it.
-pub fn keep_to_it(args: &mut [String], environment: &Environment) -> Option<(String, String)> {
+pub fn pin_destination(args: &mut [String], environment: &Environment) -> Option<(String, String)> {
     for arg in args.iter_mut() {
         let found = ["--dbname=", "--source-server="]
             .iter()
@@ -200,7 +201,7 @@ fn for_a_program(args: &[String], environment: &Environment) -> Option<(String, 
 }
 
 /// Returns what decides where a connection leads.
-fn place(conninfo: &Conninfo) -> Vec<(&str, &str)> {
+fn destination(conninfo: &Conninfo) -> Vec<(&str, &str)> {
     let mut pairs: Vec<_> = conninfo.iter().filter(|(keyword, _)| !INDIFFERENT.contains(keyword)).collect();
     pairs.sort_unstable();
     pairs
@@ -349,10 +350,10 @@ mod tests {
         assert_eq!(kept(&own).as_deref(), Some("-c search_path=x"));
         let mut args =
             vec!["-X".to_string(), "--dbname=host=node2 options='-c role=postgres' replication=true".into()];
-        keep_to_it(&mut args, &environment);
+        pin_destination(&mut args, &environment);
         assert_eq!(args, ["-X", "--dbname=host=node2 replication=true"]);
         let mut args = vec!["--dbname=host=node2 user=repmgr".to_string()];
-        keep_to_it(&mut args, &environment);
+        pin_destination(&mut args, &environment);
         assert_eq!(args, ["--dbname=host=node2 user=repmgr"]);
     }
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::conninfo::{Conninfo, KEYWORDS, nearest};
-use crate::system::custody;
 use crate::system::environment::Environment;
+use crate::system::guarded_read;
 
 /// The largest file that is read.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
@@ -31,7 +31,7 @@ pub fn look_up(service: &str, environment: &Environment) -> Result<Conninfo, Str
     };
     let system = system.into_iter().map(|directory| directory.join("pg_service.conf"));
     for file in own.into_iter().chain(system).filter(|file| file.exists()) {
-        let contents = custody::read(&file, MOST_BYTES)
+        let contents = guarded_read::read(&file, MOST_BYTES)
             .map_err(|error| format!("could not read service file \"{}\": {error}", file.display()))?;
         if let Some(definition) = find(&String::from_utf8_lossy(&contents.bytes), service, &file)? {
             return Ok(definition);

@@ -21,11 +21,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// What has been seen of the server in one attempt, kept outside of it: an attempt that ran out of time is gone.
 #[derive(Clone, Default)]
-pub struct Watch(Arc<Mutex<Seen>>);
+pub struct Watch(Arc<Mutex<AttemptObservations>>);
 
 /// See [`Watch`].
 #[derive(Default)]
-pub struct Seen {
+pub struct AttemptObservations {
     /// The connection was accepted.
     pub accepted: bool,
     /// Something came that a PostgreSQL server says.
@@ -48,19 +48,23 @@ pub struct Seen {
 
 impl Watch {
     /// Looks at it.
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub fn observations(&self) -> MutexGuard<'_, AttemptObservations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what belongs to one try, and keeps what says something about the server.
     pub fn start_again(&self) {
-        let mut seen = self.seen();
-        *seen = Seen { accepted: seen.accepted, spoke: seen.spoke, ..Seen::default() };
+        let mut seen = self.observations();
+        *seen = AttemptObservations {
+            accepted: seen.accepted,
+            spoke: seen.spoke,
+            ..AttemptObservations::default()
+        };
     }
 
     /// Says what it means for the server being alive.
     pub fn answered(&self) -> Answered {
-        let seen = self.seen();
+        let seen = self.observations();
         match (seen.spoke, seen.accepted) {
             (true, _) => Answered::Spoke,
             (false, true) => Answered::Silent,
@@ -69,7 +73,7 @@ impl Watch {
     }
 }
 
-impl Seen {
+impl AttemptObservations {
     /// Judges an authentication request, before the driver can answer it and a password leaves.
     fn judge(&mut self, request: Request, terms: &Terms) -> io::Result<()> {
         self.asked.get_or_insert(request.code);
@@ -138,7 +142,7 @@ impl AsyncRead for Stream {
         if let Poll::Ready(Ok(())) = polled {
             let new = buf.filled().get(before..).unwrap_or_default();
             let Self { frames, watch, terms, .. } = &mut *self;
-            let mut seen = watch.seen();
+            let mut seen = watch.observations();
             if !frames.has_begun() {
                 seen.spoke |= new.first().is_some_and(|first| b"RENv".contains(first));
             }
@@ -218,16 +222,16 @@ mod tests {
         let (read_so_far, watch) =
             read(request, Terms { methods: Methods { password: false, ..METHODS }, ..ALL }).await;
         assert!(read_so_far.is_err());
-        assert!(!watch.seen().withheld);
+        assert!(!watch.observations().withheld);
         let seen = |watch: &Watch| {
-            let seen = watch.seen();
+            let seen = watch.observations();
             (seen.refused, seen.asked)
         };
         assert_eq!(seen(&watch), (Some("a password in clear text"), Some(3)));
         let (read_so_far, watch) = read(request, ALL).await;
         assert_eq!(read_so_far.unwrap(), request.len());
         assert_eq!(seen(&watch), (None, Some(3)));
-        assert!(!watch.seen().exposed);
+        assert!(!watch.observations().exposed);
     }
 
     #[tokio::test]
@@ -236,15 +240,15 @@ mod tests {
         let md5 = b"R\0\0\0\x0c\0\0\0\x05abcd";
         let withheld = async |request, terms| {
             let (result, watch) = read(request, terms).await;
-            assert_eq!(result.is_err(), watch.seen().withheld);
-            watch.seen().withheld
+            assert_eq!(result.is_err(), watch.observations().withheld);
+            watch.observations().withheld
         };
         assert!(withheld(clear, Terms { cleartext: false, ..ALL }).await);
         assert!(!withheld(clear, Terms { md5: false, ..ALL }).await);
         assert!(withheld(md5, Terms { md5: false, ..ALL }).await);
         assert!(!withheld(md5, Terms { cleartext: false, ..ALL }).await);
-        assert!(read(clear, Terms { open: true, ..ALL }).await.1.seen().exposed);
-        assert!(!read(md5, Terms { open: true, ..ALL }).await.1.seen().exposed);
+        assert!(read(clear, Terms { open: true, ..ALL }).await.1.observations().exposed);
+        assert!(!read(md5, Terms { open: true, ..ALL }).await.1.observations().exposed);
     }
 
     #[tokio::test]
@@ -252,7 +256,7 @@ mod tests {
         for (bytes, spoke) in
             [(&b"E"[..], true), (b"R", true), (b"SSH-2.0", false), (b"HTTP/1.1", false), (b"", false)]
         {
-            assert_eq!(read(bytes, ALL).await.1.seen().spoke, spoke);
+            assert_eq!(read(bytes, ALL).await.1.observations().spoke, spoke);
         }
     }
 }

@@ -263,7 +263,7 @@ pub fn check_peer(ssl: &SslRef, options: &TlsOptions, host: Option<&str>) -> Res
     }
     let host = host.ok_or("host name must be specified for a verified SSL connection")?;
     let certificate = ssl.peer_certificate().ok_or("the server sent no certificate")?;
-    names(&certificate, host)
+    check_names(&certificate, host)
 }
 
 /// Picks what is worth reading out of OpenSSL's errors: the first one's reason.
@@ -291,7 +291,7 @@ pub fn handshake_error(ssl: &SslRef, error: &openssl::ssl::Error) -> String {
 /// Compares a host with the names in a certificate, by libpq's rules.
 ///
 /// The common name counts only if there is no alternative name of the kind that the host is.
-fn names(certificate: &X509Ref, host: &str) -> Result<(), String> {
+fn check_names(certificate: &X509Ref, host: &str) -> Result<(), String> {
     let address: Option<IpAddr> = host.parse().ok();
     let mut found: Vec<String> = Vec::new();
     let mut common_name_counts = true;

@@ -10,7 +10,7 @@ use openssl::sign::Signer;
 use crate::secret::Secret;
 
 /// Returns the SCRAM-SHA-256 verifier of a password, with a salt of its own.
-pub fn of(password: &Secret) -> Secret {
+pub fn scram_verifier(password: &Secret) -> Secret {
     Secret::new(postgres_protocol::password::scram_sha_256(password.reveal().as_bytes()))
 }
 
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_verifier_knows_its_password_and_no_other() {
         let password = Secret::new("s3cr:et 'x'");
-        let verifier = of(&password);
+        let verifier = scram_verifier(&password);
         assert!(verifier.reveal().starts_with("SCRAM-SHA-256$4096:"));
         assert!(!verifier.reveal().contains("s3cr"));
         assert_eq!(matches(&verifier, "u", &password), Some(true));

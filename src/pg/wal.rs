@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::history::{Switch, TimelineId};
 use super::lsn::Lsn;
-use crate::system::custody;
+use crate::system::guarded_read;
 
 /// How much of a segment is read at a time, in bytes, a multiple of every length of a page: a promotion waits for what is read here, and a
 /// segment is mostly empty behind the end of the WAL.
@@ -113,7 +113,7 @@ pub fn last_timed(bytes: &[u8], from: Lsn, upto: Lsn) -> Option<Lsn> {
 
 /// What stands at a position.
 #[derive(Debug)]
-pub enum Found {
+pub enum RecordRead {
     /// A record.
     Record(Record),
     /// Nothing that was written there: the WAL ends.
@@ -142,7 +142,7 @@ pub struct Record {
 
 /// A checkpoint in the WAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
+pub struct CheckpointRecord {
     /// Where its record begins.
     pub record: Lsn,
     /// Where replay begins.
@@ -151,7 +151,7 @@ pub struct Checkpoint {
 
 /// What a stretch of WAL holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
+pub struct WalSummary {
     /// Where it ends.
     pub end: Lsn,
     /// Transactions that were committed.
@@ -230,12 +230,12 @@ impl Wal {
     ///
     /// # Errors
     /// Fails where a segment is there and cannot be read.
-    pub fn read(&mut self, at: Lsn) -> anyhow::Result<Found> {
+    pub fn read(&mut self, at: Lsn) -> anyhow::Result<RecordRead> {
         self.next(at, None, true)
     }
 
     /// Reads the record at a position. `previous` is where the one before it begins, if that is known.
-    fn next(&mut self, at: Lsn, previous: Option<Lsn>, checked: bool) -> anyhow::Result<Found> {
+    fn next(&mut self, at: Lsn, previous: Option<Lsn>, checked: bool) -> anyhow::Result<RecordRead> {
         let mut at = at.0;
         loop {
             match self.read_at(at, previous, checked)? {
@@ -262,12 +262,12 @@ impl Wal {
             let left = (wanted - bytes.len()) as u64;
             let Some(file) = self.page(page_start)? else {
                 return Ok(Assembled::Found(match bytes.is_empty() {
-                    true => Found::Missing(self.segment_of(Lsn(page_start))?),
-                    false => Found::End,
+                    true => RecordRead::Missing(self.segment_of(Lsn(page_start))?),
+                    false => RecordRead::End,
                 }));
             };
             let Some(header) = PageHeader::read(file).filter(|h| h.address == page_start) else {
-                return Ok(Assembled::Found(Found::End));
+                return Ok(Assembled::Found(RecordRead::End));
             };
             if page_start >= start {
                 if header.info & 0x08 != 0 {
@@ -276,7 +276,7 @@ impl Wal {
                 // While only the header is wanted, the length of the whole is known all the same: it is never cut in two.
                 let total = length(&bytes).unwrap_or(0);
                 if header.info & 0x01 == 0 || u64::from(header.remaining) != total - bytes.len() as u64 {
-                    return Ok(Assembled::Found(Found::End));
+                    return Ok(Assembled::Found(RecordRead::End));
                 }
             }
             let count = left.min(page - within);
@@ -284,7 +284,7 @@ impl Wal {
                 .ok()
                 .zip(usize::try_from(within + count).ok())
                 .and_then(|(begin, end)| file.get(begin..end));
-            let Some(piece) = piece else { return Ok(Assembled::Found(Found::End)) };
+            let Some(piece) = piece else { return Ok(Assembled::Found(RecordRead::End)) };
             bytes.extend_from_slice(piece);
             from += count;
             if let Some(total) = length(&bytes)
@@ -292,7 +292,7 @@ impl Wal {
             {
                 // The longest record that the server writes is 1 GB.
                 if total < HEADER as u64 || total > 1 << 30 {
-                    return Ok(Assembled::Found(Found::End));
+                    return Ok(Assembled::Found(RecordRead::End));
                 }
                 wanted = usize::try_from(total)?;
             }
@@ -310,9 +310,9 @@ impl Wal {
                 if record.is_switch() {
                     record.end = Lsn(end.next_multiple_of(segment));
                 }
-                Found::Record(record)
+                RecordRead::Record(record)
             }
-            None => Found::End,
+            None => RecordRead::End,
         }))
     }
 
@@ -329,7 +329,7 @@ impl Wal {
             else {
                 return Ok(None);
             };
-            let (file, _) = custody::open(&path)
+            let (file, _) = guarded_read::open(&path)
                 .with_context(|| format!("could not open WAL segment \"{}\"", path.display()))?;
             self.open = Some((number, file));
         }
@@ -351,13 +351,13 @@ impl Wal {
     ///
     /// # Errors
     /// As [`Wal::read`].
-    pub fn stretch(&mut self, from: Lsn, count_from: Lsn) -> anyhow::Result<Result<Stretch, String>> {
-        let mut out = Stretch { end: from, ..Stretch::default() };
+    pub fn stretch(&mut self, from: Lsn, count_from: Lsn) -> anyhow::Result<Result<WalSummary, String>> {
+        let mut out = WalSummary { end: from, ..WalSummary::default() };
         let mut previous = None;
         loop {
             // That each one names the one before it is enough, until the last: that one may have been cut off in the middle.
             match self.next(out.end, previous, false)? {
-                Found::Record(record) => {
+                RecordRead::Record(record) => {
                     if record.start >= count_from
                         && let Some(time) = record.committed
                     {
@@ -368,13 +368,13 @@ impl Wal {
                     previous = Some(record.start);
                     out.end = record.end;
                 }
-                Found::Missing(name) if previous.is_none() => return Ok(Err(name)),
-                Found::End | Found::Missing(_) => break,
+                RecordRead::Missing(name) if previous.is_none() => return Ok(Err(name)),
+                RecordRead::End | RecordRead::Missing(_) => break,
             }
         }
         while let Some(last) = previous.filter(|last| *last >= from) {
             match (self.read(last)?, self.next(last, None, false)?) {
-                (Found::End, Found::Record(record)) => {
+                (RecordRead::End, RecordRead::Record(record)) => {
                     out.commits -= u64::from(record.start >= count_from && record.committed.is_some());
                     out.end = record.start;
                     previous = Some(record.previous);
@@ -389,14 +389,14 @@ impl Wal {
     ///
     /// # Errors
     /// Fails where there is none, and as [`Wal::read`].
-    pub fn checkpoint_at(&mut self, at: Lsn) -> anyhow::Result<Result<Checkpoint, String>> {
+    pub fn checkpoint_at(&mut self, at: Lsn) -> anyhow::Result<Result<CheckpointRecord, String>> {
         match self.read(at)? {
-            Found::Record(record) => match record.checkpoint() {
+            RecordRead::Record(record) => match record.checkpoint() {
                 Some(checkpoint) => Ok(Ok(checkpoint)),
                 None => bail!("there is no checkpoint at {at}"),
             },
-            Found::Missing(name) => Ok(Err(name)),
-            Found::End => bail!("there is no checkpoint at {at}"),
+            RecordRead::Missing(name) => Ok(Err(name)),
+            RecordRead::End => bail!("there is no checkpoint at {at}"),
         }
     }
 
@@ -405,17 +405,17 @@ impl Wal {
     ///
     /// # Errors
     /// Fails where no record begins at the position, and as [`Wal::read`].
-    pub fn checkpoint_before(&mut self, fork: Lsn) -> anyhow::Result<Result<Checkpoint, String>> {
+    pub fn checkpoint_before(&mut self, fork: Lsn) -> anyhow::Result<Result<CheckpointRecord, String>> {
         let mut at = fork;
         loop {
             match self.next(at, None, false)? {
-                Found::Record(record) if record.checkpoint().is_some() && record.start < fork => {
+                RecordRead::Record(record) if record.checkpoint().is_some() && record.start < fork => {
                     return self.checkpoint_at(record.start);
                 }
-                Found::Record(record) if record.previous < record.start && record.previous > Lsn(0) => {
+                RecordRead::Record(record) if record.previous < record.start && record.previous > Lsn(0) => {
                     at = record.previous;
                 }
-                Found::Missing(name) => return Ok(Err(name)),
+                RecordRead::Missing(name) => return Ok(Err(name)),
                 _ => bail!("there is no WAL record at {at}"),
             }
         }
@@ -430,7 +430,7 @@ fn part(bytes: &[u8], begin: u64, length: u64) -> &[u8] {
 
 /// How far a record could be put together.
 enum Assembled {
-    Found(Found),
+    Found(RecordRead),
     /// It was given up after a crash; the WAL goes on at this page.
     Overwritten(u64),
 }
@@ -491,8 +491,8 @@ impl Record {
     }
 
     /// Returns the checkpoint that this records, if it records one.
-    pub fn checkpoint(&self) -> Option<Checkpoint> {
-        Some(Checkpoint { record: self.start, redo: self.redo? })
+    pub fn checkpoint(&self) -> Option<CheckpointRecord> {
+        Some(CheckpointRecord { record: self.start, redo: self.redo? })
     }
 }
 
@@ -529,7 +529,7 @@ pub(super) fn sizes(directory: &Path) -> anyhow::Result<(u64, u64)> {
             continue;
         }
         let mut header = [0; 40];
-        let read = custody::open(&entry.path()).and_then(|(mut file, _)| file.read_exact(&mut header));
+        let read = guarded_read::open(&entry.path()).and_then(|(mut file, _)| file.read_exact(&mut header));
         let number =
             |at: usize| Some(u64::from(u32::from_ne_bytes(header.get(at..at + 4)?.try_into().ok()?)));
         // Its first page has the long header, which has both; one that was only reserved is all zeros.
@@ -562,7 +562,7 @@ pub fn segment_start(name: &str, segment_bytes: u64) -> Option<Lsn> {
 /// old contents.
 pub fn real_start(path: &Path) -> Option<Lsn> {
     let mut header = [0; 24];
-    custody::open(path).and_then(|(mut file, _)| file.read_exact(&mut header)).ok()?;
+    guarded_read::open(path).and_then(|(mut file, _)| file.read_exact(&mut header)).ok()?;
     Some(Lsn(u64::from_ne_bytes(header.get(8..16)?.try_into().ok()?)))
 }
 

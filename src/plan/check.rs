@@ -12,23 +12,24 @@ pub struct Check {
     /// The node concerned, if it is one node.
     pub node_id: Option<i32>,
     /// The result.
-    pub verdict: Verdict,
+    pub verdict: CheckResult,
     /// What was found, worded as the primary text of an error when it failed.
     #[serde(flatten)]
     pub text: Text,
     /// The exit code if this is what stops the command.
     pub exit: Exit,
     /// The option that overrides this check, if one does.
-    pub waiver: Option<Waiver>,
+    #[serde(rename = "waiver")]
+    pub override_by: Option<Override>,
     /// The failure was overridden by that option.
-    #[serde(default)]
-    pub waived: bool,
+    #[serde(rename = "waived", default)]
+    pub overridden: bool,
 }
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum CheckResult {
     /// No problem.
     Pass,
     /// The operation continues, but there is something to know.
@@ -40,14 +41,14 @@ pub enum Verdict {
 /// The option that lets an operation start although a check failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Waiver {
+pub enum Override {
     /// `-F`, `--force`.
     Force,
     /// `--accept-data-loss`.
     AcceptDataLoss,
 }
 
-impl Waiver {
+impl Override {
     /// Returns the option as it is typed.
     pub fn option(self) -> &'static str {
         match self {
@@ -65,22 +66,22 @@ impl Check {
         Self {
             name: name.to_string(),
             node_id: None,
-            verdict: Verdict::Pass,
+            verdict: CheckResult::Pass,
             text: text.into(),
             exit: Exit::Failed,
-            waiver: None,
-            waived: false,
+            override_by: None,
+            overridden: false,
         }
     }
 
     /// A check that found something to know.
     pub fn warning(name: &str, text: impl Into<Text>) -> Self {
-        Self { verdict: Verdict::Warning, ..Self::pass(name, text) }
+        Self { verdict: CheckResult::Warning, ..Self::pass(name, text) }
     }
 
     /// A check that stops the command with exit code 1, unless [`Check::exit`] says otherwise.
     pub fn fail(name: &str, text: impl Into<Text>) -> Self {
-        Self { verdict: Verdict::Fail, ..Self::pass(name, text) }
+        Self { verdict: CheckResult::Fail, ..Self::pass(name, text) }
     }
 
     /// Names the node.
@@ -99,14 +100,14 @@ impl Check {
 
     /// Makes an option override the failure; `given` says whether it was given.
     #[must_use]
-    pub fn waivable(mut self, waiver: Waiver, given: bool) -> Self {
-        self.waiver = Some(waiver);
-        self.waived = given && self.verdict == Verdict::Fail;
+    pub fn overridable_by(mut self, option: Override, given: bool) -> Self {
+        self.override_by = Some(option);
+        self.overridden = given && self.verdict == CheckResult::Fail;
         self
     }
 
     /// Returns whether this check stops the command.
     pub fn stops(&self) -> bool {
-        self.verdict == Verdict::Fail && !self.waived
+        self.verdict == CheckResult::Fail && !self.overridden
     }
 }

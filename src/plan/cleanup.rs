@@ -4,7 +4,7 @@ use crate::error::Exit;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::quote::quote_ident;
 use crate::plan::parts::events::PlannedEvent;
-use crate::plan::register::simple;
+use crate::plan::register::one_phase_plan;
 use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Step};
 use crate::registry::monitoring::{self, History, Selection};
 
@@ -48,7 +48,7 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
     }
     let records = facts.records.unwrap_or(0);
     if records == 0 {
-        return simple(title, checks, vec![], vec![]);
+        return one_phase_plan(title, checks, vec![], vec![]);
     }
     let what = match records {
         1 => "1 record".to_string(),
@@ -73,7 +73,7 @@ pub fn cleanup(facts: &CleanupFacts, on: &Endpoint) -> Plan {
         DELETE_S,
         Exit::Query,
     );
-    let mut plan = simple(title, checks, vec![delete], vec![]);
+    let mut plan = one_phase_plan(title, checks, vec![delete], vec![]);
     let details = format!("{records} monitoring records deleted");
     plan.notifications
         .extend(facts.node_id.map(|id| PlannedEvent::recorded("cluster_cleanup", id, details, Some(on))));

@@ -97,7 +97,8 @@ impl Reached {
                     }
                     None => shell_words::quote(word).into_owned(),
                 };
-                let options: String = loud(options).map(|option| format!("{} ", quoted(option))).collect();
+                let options: String =
+                    without_quiet(options).map(|option| format!("{} ", quoted(option))).collect();
                 let (destination, words) = (shell_words::quote(destination), shell_words::quote(words));
                 format!("ssh {options}-o BatchMode=yes {destination} {words}")
             }
@@ -106,7 +107,7 @@ impl Reached {
 
     fn ssh(&self, terminal: bool, remote: &str) -> Command {
         let Self::Ssh { destination, options, .. } = self else { return Command::new("ssh", [remote]) };
-        let mut args: Vec<String> = loud(options).cloned().collect();
+        let mut args: Vec<String> = without_quiet(options).cloned().collect();
         args.push(if terminal { "-t" } else { "-T" }.to_string());
         args.extend(SSH_OPTIONS.iter().flat_map(|option| ["-o".to_string(), (*option).to_string()]));
         args.extend(["--".to_string(), destination.clone(), remote.to_string()]);
@@ -115,7 +116,7 @@ impl Reached {
 }
 
 /// Leaves out -q: what ssh has to say is kept for the message of a failure, and not shown otherwise.
-fn loud(options: &[String]) -> impl Iterator<Item = &String> {
+fn without_quiet(options: &[String]) -> impl Iterator<Item = &String> {
     options.iter().filter(|option| *option != "-q")
 }
 
@@ -128,7 +129,7 @@ pub(crate) fn for_shell(words: impl Iterator<Item = String>) -> String {
 /// What a server is, seen on its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum ServerState {
     /// None runs. One that has written its last WAL and only waits for its processes counts as none.
     Down,
     /// It runs in recovery.
@@ -139,7 +140,7 @@ pub enum Standing {
     Unclear(String),
 }
 
-impl Standing {
+impl ServerState {
     /// Says whether the server accepts no writes, and comes back as a standby only.
     pub fn is_secure(&self) -> bool {
         self.objection().is_none()

@@ -7,9 +7,9 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::settings::{NextStart, Settings};
 use crate::plan::parts::following::{QUERY_S, create_slot, default_slot, record_upstream, upstream};
-use crate::plan::parts::standby::{self, Future};
+use crate::plan::parts::standby::{self, FutureStandby};
 use crate::plan::register::endpoint;
-use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Standby, Step, Verdict};
+use crate::plan::{Check, CheckResult, OnFailure, Op, Order, Phase, Plan, Probe, Standby, Step};
 use crate::registry::{NodeRow, node};
 
 /// Seconds for a file.
@@ -52,7 +52,7 @@ pub struct NewPrimary {
 pub fn plan(demotion: &Demotion) -> Plan {
     let Demotion { row, data_directory, to, .. } = demotion;
     let name = &row.node_name;
-    let future = Future { row, data_directory, next: &demotion.next };
+    let future = FutureStandby { row, data_directory, next: &demotion.next };
     let signal = Step::new(
         "standby_signal",
         format!("write \"{}\"", data_directory.join(STANDBY_SIGNAL).display()),
@@ -98,7 +98,7 @@ pub fn plan(demotion: &Demotion) -> Plan {
 
 /// Plans what keeps a server a standby that has `standby.signal` already: a recovery target with which it would promote itself is cleared.
 /// None where there is no such thing.
-pub fn stay(row: &NodeRow, data_directory: &Path, next: &NextStart) -> Option<Plan> {
+pub fn keep_standby(row: &NodeRow, data_directory: &Path, next: &NextStart) -> Option<Plan> {
     let name = &row.node_name;
     let mut checks = standby::ends_recovery(name, data_directory, next);
     checks.extend(standby::promotes_itself(name, next));
@@ -134,7 +134,7 @@ fn checks(demotion: &Demotion) -> Vec<Check> {
     checks.extend(
         there
             .and_then(|(primary, there)| standby::next_is_lower(name, &next.settings, primary, there))
-            .map(|check| Check { verdict: Verdict::Warning, ..check }),
+            .map(|check| Check { verdict: CheckResult::Warning, ..check }),
     );
     checks.into_iter().map(|check| check.node(row.node_id)).collect()
 }
@@ -196,7 +196,7 @@ impl NewPrimary {
 mod tests {
     use super::*;
     use crate::facts::server::{ServerFacts, Slot};
-    use crate::facts::settings::{Place, Set, in_file};
+    use crate::facts::settings::{PlacedSetting, SettingPlace, in_file};
     use crate::registry::NodeType;
 
     fn demotion(diverged: bool, may_make_slot: bool, slots: &[&str]) -> Demotion {
@@ -276,7 +276,7 @@ mod tests {
             |text| NextStart { settings: in_file(&[("max_connections", text)]), ..NextStart::default() };
         let low = plan(&Demotion { next: with("50"), ..demotion(false, true, &[]) });
         let [check] = low.checks.as_slice() else { panic!("{:?}", low.checks) };
-        assert_eq!((check.name.as_str(), check.verdict), ("standby_settings", Verdict::Warning));
+        assert_eq!((check.name.as_str(), check.verdict), ("standby_settings", CheckResult::Warning));
         assert!(check.hint.as_ref().unwrap().contains("ALTER SYSTEM SET max_connections = 100;"));
         assert!(!low.is_empty());
         assert_eq!(plan(&Demotion { next: with("100"), ..demotion(false, true, &[]) }).checks, []);
@@ -285,14 +285,14 @@ mod tests {
     #[test]
     fn a_standby_that_would_end_its_recovery_is_kept_one() {
         let row = NodeRow::example(1, NodeType::Standby);
-        let stay = |next: &NextStart| stay(&row, Path::new("/data"), next);
+        let stay = |next: &NextStart| keep_standby(&row, Path::new("/data"), next);
         let next = |settings| NextStart { settings, ..NextStart::default() };
         assert!(stay(&next(Settings::default())).is_none());
         let cleared = stay(&next(in_file(&[("recovery_target", "immediate")]))).unwrap();
         assert_eq!(cleared.defect(), None);
         assert_eq!(cleared.steps().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["no_recovery_target"]);
         let mut fixed = Settings::default();
-        fixed.add(Set::new("recovery_target_lsn", "0/5", Place::CommandLine));
+        fixed.add(PlacedSetting::new("recovery_target_lsn", "0/5", SettingPlace::CommandLine));
         assert!(stay(&next(fixed)).unwrap().checks.iter().any(Check::stops));
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Exit;
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::plan::{Back, FarEnd, FileOp, Op, Step};
+use crate::plan::{FarEnd, FileOp, Op, RollbackStep, Step};
 
 /// Seconds that the step may take: a server that is starting or stopping is looked at until it shows what it is.
 const TIMEOUT_S: u32 = 15;
@@ -64,11 +64,11 @@ impl KeepDown {
     }
 
     /// Returns what takes it back while nothing is promoted.
-    pub fn back(&self, exit: Exit) -> Back {
+    pub fn back(&self, exit: Exit) -> RollbackStep {
         let title = format!("remove standby.signal from the data directory of \"{}\"", self.host.node_name);
         let id = format!("let_start_{}", self.host.node_id);
         let step = Step::new(id, title, Op::LetStart(Box::new(self.clone())), TIMEOUT_S, exit);
-        Back { if_started: vec![self.step_id()], step: step.at(self.host.node_id) }
+        RollbackStep { if_started: vec![self.step_id()], step: step.at(self.host.node_id) }
     }
 
     fn step_id(&self) -> String {

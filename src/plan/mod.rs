@@ -16,10 +16,10 @@ pub mod cleanup;
 pub mod clone;
 pub mod far_end;
 pub mod file_op;
+pub mod final_check;
 pub mod follow;
 pub mod guard;
 pub mod keep_down;
-pub mod look;
 pub mod op;
 pub mod parts;
 pub mod prepare;
@@ -40,11 +40,11 @@ use crate::plan::parts::events::PlannedEvent;
 use crate::verb::{Locks, Unfinished};
 
 pub use crate::registry::operation::Scope;
-pub use check::{Check, Verdict, Waiver};
+pub use check::{Check, CheckResult, Override};
 pub use far_end::FarEnd;
 pub use file_op::FileOp;
-pub use look::{Glance, Look};
-pub use op::{Op, Piece, Request, Setting, Standby};
+pub use final_check::{FinalCheck, FinalCheckFacts};
+pub use op::{Op, Setting, SignalRequest, Standby, ValuePart};
 pub use probe::Probe;
 
 /// Everything a mutating command will do.
@@ -62,7 +62,7 @@ pub struct Plan {
     pub phases: Vec<Phase>,
     /// The rollback after a failure before the point of no return, in order.
     #[serde(rename = "back", default, skip_serializing_if = "Vec::is_empty")]
-    pub rollback: Vec<Back>,
+    pub rollback: Vec<RollbackStep>,
     /// Done whatever happened, each failure only a warning: unpausing daemons belongs here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub always: Vec<Step>,
@@ -73,7 +73,7 @@ pub struct Plan {
     pub back_failed: Exit,
     /// What shows that a rollback that failed in part has reached what matters all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub regained: Option<Regained>,
+    pub regained: Option<RollbackSuccess>,
     /// The exit code when something fails after the point of no return, or in a phase that tolerates failures, or in
     /// `verify`.
     pub incomplete: Exit,
@@ -83,7 +83,7 @@ pub struct Plan {
     pub announce_on: Option<Endpoint>,
     /// The cluster that it was planned for. A later run that finds another one does not go on; an operation of version 0.1.0 has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
+    pub origin: Option<PlannedFor>,
     /// The other nodes on whose hosts something is done or asked, and how they are reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub far_ends: Vec<FarEnd>,
@@ -103,7 +103,7 @@ pub struct Plan {
 
 /// The state of the cluster that an operation was planned for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct PlannedFor {
     /// The nodes that it changes, the timeline and the cluster.
     pub scope: Scope,
     /// The primary at that time, or the last one that was known.
@@ -215,14 +215,14 @@ pub enum OnResume {
 
 /// A step of the rollback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Back {
+pub struct RollbackStep {
     /// Run only if one of these steps was started; always, if empty.
     pub if_started: Vec<String>,
     /// The step.
     pub step: Step,
 }
 
-impl Back {
+impl RollbackStep {
     /// Says whether the step belongs to the rollback of a run; `started` says of the ID of a step whether the run has started that.
     pub fn is_due(&self, started: impl Fn(&str) -> bool) -> bool {
         self.if_started.is_empty() || self.if_started.iter().any(|id| started(id))
@@ -231,7 +231,7 @@ impl Back {
 
 /// When a rollback that failed in part counts as done: what is left is then only a nuisance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Regained {
+pub struct RollbackSuccess {
     /// What holds then: the old primary is seen to accept writes.
     pub probe: Probe,
     /// The exit code of a requested rollback that leaves something; otherwise it is that of the failure.

@@ -13,8 +13,8 @@ use crate::pg::lsn::Lsn;
 use crate::pg::quote::quote_literal;
 use crate::pg::statement::Statement;
 use crate::plan::file_op::FileOp;
+use crate::plan::final_check::FinalCheck;
 use crate::plan::keep_down::KeepDown;
-use crate::plan::look::Look;
 use crate::plan::parts::events::PlannedEvent;
 use crate::plan::probe::Probe;
 use crate::registry::operation::Scope;
@@ -40,7 +40,7 @@ pub enum Op {
         /// The data directory.
         data_directory: PathBuf,
         /// What the signal asks for.
-        request: Request,
+        request: SignalRequest,
     },
     /// Start a program and wait for nothing: what it brings about is waited for.
     #[serde(rename = "begin")]
@@ -63,7 +63,7 @@ pub enum Op {
         command: Option<Command>,
         /// What is looked at immediately before the request; None in a journal of version 0.1.0, from which nothing is promoted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        look: Option<Look>,
+        look: Option<FinalCheck>,
     },
     /// Record in `pgbaton.operation` that this operation begins.
     Announce {
@@ -163,7 +163,7 @@ impl<'de> Deserialize<'de> for Op {
 /// What a signal asks a postmaster for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Request {
+pub enum SignalRequest {
     /// To end all sessions, write a checkpoint and end.
     FastShutdown,
     /// To end at once, without a checkpoint.
@@ -196,13 +196,13 @@ pub struct Setting {
     /// The parameter.
     pub name: String,
     /// The value, in pieces because a part of it may be a secret.
-    pub value: Vec<Piece>,
+    pub value: Vec<ValuePart>,
 }
 
 /// A part of a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Piece {
+pub enum ValuePart {
     /// As it stands.
     Text(String),
     /// The secret of that name, quoted as a conninfo value.
@@ -212,7 +212,7 @@ pub enum Piece {
 impl Setting {
     /// A setting without secrets.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), value: vec![Piece::Text(value.into())] }
+        Self { name: name.into(), value: vec![ValuePart::Text(value.into())] }
     }
 }
 
@@ -233,9 +233,9 @@ impl fmt::Display for Op {
             }
             Self::Signal { data_directory, request } => {
                 let signal = match request {
-                    Request::FastShutdown => "INT",
-                    Request::ImmediateShutdown => "QUIT",
-                    Request::Reload => "HUP",
+                    SignalRequest::FastShutdown => "INT",
+                    SignalRequest::ImmediateShutdown => "QUIT",
+                    SignalRequest::Reload => "HUP",
                 };
                 write!(f, "kill -{signal} $(head -1 {}/postmaster.pid)", data_directory.display())
             }
@@ -289,8 +289,8 @@ impl fmt::Display for Setting {
             .value
             .iter()
             .map(|piece| match piece {
-                Piece::Text(text) => text.as_str(),
-                Piece::Secret(_) => "********",
+                ValuePart::Text(text) => text.as_str(),
+                ValuePart::Secret(_) => "********",
             })
             .collect();
         write!(f, "{} = '{}'", self.name, value.replace('\'', "''"))

@@ -10,7 +10,7 @@ use crate::pg::endpoint::Endpoint;
 use crate::pg::history::{Switch, TimelineId};
 use crate::pg::lsn::Lsn;
 use crate::pg::statement::Statement;
-use crate::plan::Look;
+use crate::plan::FinalCheck;
 
 /// A read-only question, written once and used for waiting, for resuming and for the final verification.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,12 +107,12 @@ pub enum Probe {
     /// No other node that responds is a primary or on a newer timeline.
     Unchallenged {
         /// The nodes.
-        look: Look,
+        look: FinalCheck,
     },
     /// The opposite, for a wait that it ends.
     Challenged {
         /// The nodes.
-        look: Look,
+        look: FinalCheck,
     },
     /// A server has not responded once in this time, whatever the reason: it is down, frozen or cut off.
     Silent {

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use crate::error::Exit;
-use crate::facts::places::Place;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::settings::NextStart;
 use crate::facts::start_log::StartLog;
+use crate::facts::write_locations::WriteLocation;
 use crate::pg::control::{DebianCluster, Manager};
 use crate::pg::endpoint::Endpoint;
-use crate::pg::last_start::{LastStart, Origin};
+use crate::pg::last_start::{LastStart, OptionsOrigin};
 use crate::pg::statement::Statement;
 use crate::plan::clone::remove_leftover;
 use crate::plan::parts::standby;
-use crate::plan::{Check, FileOp, OnFailure, Op, Order, Phase, Plan, Probe, Request, Step, Verify};
+use crate::plan::{Check, FileOp, OnFailure, Op, Order, Phase, Plan, Probe, SignalRequest, Step, Verify};
 use crate::system::command::Command;
 
 /// What can be done to a server.
@@ -51,7 +51,7 @@ impl Action {
 
 /// Whether a checkpoint can be written.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Checkpoint {
+pub enum CheckpointPermission {
     /// It can, by this connection.
     Possible(Endpoint),
     /// The role lacks the privilege; what to run, if there is one.
@@ -71,7 +71,7 @@ pub struct Service {
     /// The action.
     pub action: Action,
     /// A checkpoint first, and whether it can be written.
-    pub checkpoint: Option<Checkpoint>,
+    pub checkpoint: Option<CheckpointPermission>,
     /// The server.
     pub on: Endpoint,
 }
@@ -100,7 +100,7 @@ pub struct ServiceFacts {
     /// Where its output goes until it opens its own log.
     pub log: StartLog,
     /// The places that the server, or what makes it a standby, will write to.
-    pub places: Vec<Place>,
+    pub places: Vec<WriteLocation>,
     /// What its next start will find, if that is the start of a standby.
     pub standby: Option<NextStart>,
     /// Seconds for a start.
@@ -171,10 +171,10 @@ fn outside_systemd(facts: &ServiceFacts, action: Action) -> Option<Check> {
 }
 
 /// Warns that the checkpoint before the shutdown is skipped, if it is.
-fn checkpoint_skipped(checkpoint: &Checkpoint) -> Option<Check> {
+fn checkpoint_skipped(checkpoint: &CheckpointPermission) -> Option<Check> {
     let cost = "The shutdown checkpoint then has more to write, while connections are rejected already.";
     match checkpoint {
-        Checkpoint::Denied { role, grant } => {
+        CheckpointPermission::Denied { role, grant } => {
             let message =
                 format!("role \"{role}\" lacks the privilege to write a checkpoint, which is skipped");
             let check = Check::warning("checkpoint", message).detail(cost);
@@ -183,11 +183,11 @@ fn checkpoint_skipped(checkpoint: &Checkpoint) -> Option<Check> {
                 None => check.hint("Name a superuser with -S."),
             })
         }
-        Checkpoint::Unknown(why) => Some(
+        CheckpointPermission::Unknown(why) => Some(
             Check::warning("checkpoint", "the checkpoint is skipped, as no connection was made")
                 .detail(format!("{why} {cost}")),
         ),
-        Checkpoint::Possible(_) => None,
+        CheckpointPermission::Possible(_) => None,
     }
 }
 
@@ -195,7 +195,7 @@ fn checkpoint_skipped(checkpoint: &Checkpoint) -> Option<Check> {
 fn steps(facts: &ServiceFacts, service: &Service) -> Vec<Step> {
     let (name, action) = (&facts.node_name, service.action);
     let mut steps = Vec::new();
-    if let Some(Checkpoint::Possible(on)) = &service.checkpoint {
+    if let Some(CheckpointPermission::Possible(on)) = &service.checkpoint {
         steps.push(Step::new(
             "checkpoint",
             "write a checkpoint",
@@ -252,7 +252,7 @@ fn verification(facts: &ServiceFacts, action: Action) -> Option<Verify> {
 }
 
 /// Plans to stop a server that was just started and must not run as a primary: its next start is that of a standby in any case.
-pub fn take_back(facts: &ServiceFacts) -> Plan {
+pub fn stop_just_started(facts: &ServiceFacts) -> Plan {
     let data = &facts.data_directory;
     let name = &facts.node_name;
     let path = data.join(STANDBY_SIGNAL);
@@ -268,7 +268,7 @@ pub fn take_back(facts: &ServiceFacts) -> Plan {
         Step::new(
             "stop",
             format!("stop the server of node \"{name}\" at once"),
-            Op::Signal { data_directory: data.clone(), request: Request::ImmediateShutdown },
+            Op::Signal { data_directory: data.clone(), request: SignalRequest::ImmediateShutdown },
             60,
             Exit::LocalCommand,
         ),
@@ -309,9 +309,9 @@ pub fn start_checks(facts: &ServiceFacts, action: Action) -> Vec<Check> {
 }
 
 /// Checks that the places can be written to that an operation needs.
-pub fn writable(places: &[Place], node_name: &str) -> Vec<Check> {
+pub fn writable(places: &[WriteLocation], node_name: &str) -> Vec<Check> {
     const NAME: &str = "writable";
-    let fail = |place: &Place| {
+    let fail = |place: &WriteLocation| {
         let problem = place.problem.as_ref()?;
         Some(
             Check::fail(NAME, format!("cannot write to {} of node \"{node_name}\"", place.what))
@@ -351,14 +351,14 @@ fn left_out(facts: &ServiceFacts) -> Option<Check> {
     }
     let file = facts.data_directory.join("postmaster.opts");
     let why = match origin {
-        Origin::Ordinary => {
+        OptionsOrigin::Ordinary => {
             "They turn off protection of the data, or are not meant for normal operation.".to_string()
         }
-        Origin::Upgrade => "They are those of pg_upgrade, which last started the server.".to_string(),
-        Origin::Recovery => {
+        OptionsOrigin::Upgrade => "They are those of pg_upgrade, which last started the server.".to_string(),
+        OptionsOrigin::Recovery => {
             "They are those of the recovery before a rewind, which accepts no connections.".to_string()
         }
-        Origin::Elsewhere(other) => {
+        OptionsOrigin::Elsewhere(other) => {
             format!("They are those of a server on another data directory, \"{}\".", other.display())
         }
     };

@@ -42,8 +42,8 @@ pub trait Lockable {
     /// Returns the node's name.
     fn name(&self) -> &str;
 
-    /// Tries to take the lock. A node that does not answer in time is [`Attempt::Unreachable`].
-    fn try_lock(&self) -> impl Future<Output = Attempt<Self::Session>>;
+    /// Tries to take the lock. A node that does not answer in time is [`LockAttempt::Unreachable`].
+    fn try_lock(&self) -> impl Future<Output = LockAttempt<Self::Session>>;
 
     /// Gives a lock back. Closing the session is enough, but the server may take a moment to notice it.
     fn release(&self, session: Self::Session) -> impl Future<Output = ()>;
@@ -51,18 +51,18 @@ pub trait Lockable {
 
 /// How an attempt ended.
 #[derive(Debug)]
-pub enum Attempt<S> {
+pub enum LockAttempt<S> {
     /// The lock is held by this session.
     Taken(S),
     /// Another session has it.
-    Held(Holder),
+    Held(LockHolder),
     /// The node could not be queried.
     Unreachable(anyhow::Error),
 }
 
 /// The holder of the lock on a node, as far as the node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// The application name of the session: the node that runs the command.
     pub application_name: Option<String>,
     /// Where the session comes from; None for a Unix socket.
@@ -73,7 +73,7 @@ pub struct Holder {
     pub since: Option<String>,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.application_name {
             Some(name) if !name.is_empty() => write!(f, "session \"{name}\"")?,
@@ -111,9 +111,9 @@ pub async fn acquire<N: Lockable>(nodes: &[N]) -> Result<ClusterLock<N::Session>
     let mut unreachable = Vec::new();
     for node in ordered {
         match node.try_lock().await {
-            Attempt::Taken(session) => taken.push((node, session)),
-            Attempt::Unreachable(cause) => unreachable.push((node.node_id(), cause)),
-            Attempt::Held(holder) => {
+            LockAttempt::Taken(session) => taken.push((node, session)),
+            LockAttempt::Unreachable(cause) => unreachable.push((node.node_id(), cause)),
+            LockAttempt::Held(holder) => {
                 while let Some((node, session)) = taken.pop() {
                     node.release(session).await;
                 }
@@ -162,15 +162,15 @@ mod tests {
             &self.name
         }
 
-        async fn try_lock(&self) -> Attempt<i32> {
+        async fn try_lock(&self) -> LockAttempt<i32> {
             self.log.borrow_mut().push(format!("try {}", self.id));
             match self.state {
-                State::Free => Attempt::Taken(self.id),
-                State::Down => Attempt::Unreachable(anyhow::anyhow!("connection refused")),
-                State::Held => Attempt::Held(Holder {
+                State::Free => LockAttempt::Taken(self.id),
+                State::Down => LockAttempt::Unreachable(anyhow::anyhow!("connection refused")),
+                State::Held => LockAttempt::Held(LockHolder {
                     application_name: Some("node3".to_string()),
                     client_addr: Some("10.0.0.3".to_string()),
-                    ..Holder::default()
+                    ..LockHolder::default()
                 }),
             }
         }

@@ -66,7 +66,7 @@ pub struct History {
 ///
 /// # Errors
 /// Those of the query.
-pub async fn look(session: &Session) -> Result<History, SqlError> {
+pub async fn inspect_monitoring(session: &Session) -> Result<History, SqlError> {
     session
         .query_json(
             "SELECT json_build_object('exists', c.oid IS NOT NULL, \
@@ -92,7 +92,7 @@ pub async fn look(session: &Session) -> Result<History, SqlError> {
 /// # Errors
 /// Those of the queries.
 pub async fn newest(session: &Session) -> Result<Option<Vec<Monitoring>>, SqlError> {
-    let history = look(session).await?;
+    let history = inspect_monitoring(session).await?;
     if !(history.exists && history.may_use && history.may_read) {
         return Ok(None);
     }

@@ -8,7 +8,7 @@ use crate::pg::statement::Statement;
 
 /// What a database holds of the metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Present {
+pub struct PresentMetadata {
     /// Version of the repmgr extension, if it is installed in this database.
     pub extension: Option<String>,
     /// Schema `repmgr` exists.
@@ -62,7 +62,7 @@ pub const NODE_COLUMNS: [&str; 11] = [
 
 /// What has to be done about the metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SchemaState {
     /// Everything is there.
     Complete,
     /// The tables of `repmgr` are there, those of `pgbaton` are not.
@@ -77,7 +77,7 @@ pub enum Verdict {
 ///
 /// # Errors
 /// Those of the query.
-pub async fn look(session: &Session) -> Result<Present, SqlError> {
+pub async fn inspect_metadata(session: &Session) -> Result<PresentMetadata, SqlError> {
     session
         .query_json(
             "WITH tables AS (SELECT c.oid, c.relname, c.relnamespace, n.nspname FROM pg_catalog.pg_class c \
@@ -121,21 +121,21 @@ pub async fn look(session: &Session) -> Result<Present, SqlError> {
         .await
 }
 
-impl Present {
+impl PresentMetadata {
     /// Judges what is there.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> SchemaState {
         let has = |column: &&str| self.node_columns.iter().any(|name| name == column);
         if self.is_other_version() {
-            Verdict::Foreign
+            SchemaState::Foreign
         } else if !self.occupied {
             // An installed extension without its tables has been taken apart by hand.
-            if self.extension.is_some() { Verdict::Foreign } else { Verdict::Missing }
+            if self.extension.is_some() { SchemaState::Foreign } else { SchemaState::Missing }
         } else if !NODE_COLUMNS.iter().all(has) || !self.events {
-            Verdict::Foreign
+            SchemaState::Foreign
         } else if self.own {
-            Verdict::Complete
+            SchemaState::Complete
         } else {
-            Verdict::OwnMissing
+            SchemaState::OwnMissing
         }
     }
 
@@ -145,7 +145,7 @@ impl Present {
     }
 
     /// Returns what the role may not do and would have to, each with the statement that allows it.
-    pub fn lacking(&self) -> Vec<(String, String)> {
+    pub fn missing_privileges(&self) -> Vec<(String, String)> {
         let mut out = Vec::new();
         if !self.install().is_empty() && !self.may_create {
             out.push((
@@ -189,9 +189,9 @@ impl Present {
         let role = quote_ident(&self.role);
         let mut out = self.closed();
         let (install, own) = match self.verdict() {
-            Verdict::Missing => (true, true),
-            Verdict::OwnMissing => (false, true),
-            Verdict::Complete | Verdict::Foreign => (false, false),
+            SchemaState::Missing => (true, true),
+            SchemaState::OwnMissing => (false, true),
+            SchemaState::Complete | SchemaState::Foreign => (false, false),
         };
         for (needed, allowed, schema) in
             [(install, self.may_create_in_schema, "repmgr"), (own, self.may_create_in_own, "pgbaton")]
@@ -208,13 +208,13 @@ impl Present {
 
     /// Returns the statements after which schema `pgbaton` has its tables, none where it has them already; None where the role may not use
     /// or make them.
-    pub fn own_or_made(&self) -> Option<Vec<Statement>> {
+    pub fn own_schema_statements(&self) -> Option<Vec<Statement>> {
         let is_closed = self.closed_tables.iter().any(|table| table.starts_with("pgbaton."))
             || self.closed_schemas.iter().any(|schema| schema == "pgbaton");
         if self.own {
             return (!is_closed).then(Vec::new);
         }
-        Some(self.install()).filter(|install| self.lacking().is_empty() && !install.is_empty())
+        Some(self.install()).filter(|install| self.missing_privileges().is_empty() && !install.is_empty())
     }
 
     /// Returns the statements that make what is missing; the tables of the repmgr extension are never touched.
@@ -222,9 +222,9 @@ impl Present {
         let repmgr = include_str!("schema.sql");
         let own = include_str!("own_schema.sql");
         match self.verdict() {
-            Verdict::Missing => split(repmgr).chain(split(own)).map(Statement::new).collect(),
-            Verdict::OwnMissing => split(own).map(Statement::new).collect(),
-            Verdict::Complete | Verdict::Foreign => Vec::new(),
+            SchemaState::Missing => split(repmgr).chain(split(own)).map(Statement::new).collect(),
+            SchemaState::OwnMissing => split(own).map(Statement::new).collect(),
+            SchemaState::Complete | SchemaState::Foreign => Vec::new(),
         }
     }
 
@@ -267,7 +267,7 @@ impl Present {
 }
 
 #[cfg(test)]
-impl Present {
+impl PresentMetadata {
     /// Metadata for tests: everything is there, or nothing.
     pub(crate) fn example(there: bool) -> Self {
         Self {
@@ -293,14 +293,14 @@ impl Present {
 
 /// What a server offers of the repmgr extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Offered {
+pub struct OfferedExtension {
     /// The version that would be installed; None where its package is not there.
     pub version: Option<String>,
     /// The role may install it: it is a superuser.
     pub may_install: bool,
 }
 
-impl Offered {
+impl OfferedExtension {
     /// Says whether it is a version with whose tables pgbaton works.
     pub fn is_usable(&self) -> bool {
         self.version.as_ref().is_some_and(|version| version.starts_with("5."))
@@ -311,7 +311,7 @@ impl Offered {
 ///
 /// # Errors
 /// Those of the query.
-pub async fn offered(session: &Session) -> Result<Offered, SqlError> {
+pub async fn offered(session: &Session) -> Result<OfferedExtension, SqlError> {
     session
         .query_json(
             "SELECT json_build_object('version', \
@@ -358,8 +358,8 @@ fn split(script: &str) -> impl Iterator<Item = String> + '_ {
 mod tests {
     use super::*;
 
-    fn nothing() -> Present {
-        Present::example(false)
+    fn nothing() -> PresentMetadata {
+        PresentMetadata::example(false)
     }
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn the_tables_of_the_extension_are_not_touched() {
         let columns = NODE_COLUMNS.iter().map(ToString::to_string).collect();
-        let adopted = Present {
+        let adopted = PresentMetadata {
             extension: Some("5.3".into()),
             schema: true,
             occupied: true,
@@ -387,16 +387,16 @@ mod tests {
             may_create_in_schema: false,
             ..nothing()
         };
-        assert_eq!(adopted.verdict(), Verdict::OwnMissing);
-        assert_eq!(adopted.lacking(), []);
-        let old = Present { extension: Some("4.4".into()), ..adopted.clone() };
-        assert_eq!(old.verdict(), Verdict::Foreign);
+        assert_eq!(adopted.verdict(), SchemaState::OwnMissing);
+        assert_eq!(adopted.missing_privileges(), []);
+        let old = PresentMetadata { extension: Some("4.4".into()), ..adopted.clone() };
+        assert_eq!(old.verdict(), SchemaState::Foreign);
         assert!(adopted.install().iter().all(|statement| !statement.text.contains("repmgr")));
     }
 
     #[test]
     fn a_superuser_makes_everything_for_the_role() {
-        let poor = Present { may_create: false, role: "it\"s".into(), ..nothing() };
+        let poor = PresentMetadata { may_create: false, role: "it\"s".into(), ..nothing() };
         let statements = poor.install_as_superuser();
         let texts: Vec<&str> = statements.iter().map(|statement| statement.text.as_str()).collect();
         assert_eq!(
@@ -411,7 +411,7 @@ mod tests {
         assert!(texts.iter().skip(3).all(|text| !text.contains("SCHEMA") && !text.contains("GRANT")));
         // Where everything is there and closed, nothing but grants.
         let columns = NODE_COLUMNS.iter().map(ToString::to_string).collect();
-        let closed = Present {
+        let closed = PresentMetadata {
             schema: true,
             occupied: true,
             node_columns: columns,
@@ -435,8 +435,9 @@ mod tests {
     #[test]
     fn other_columns_are_somebody_elses() {
         let node_columns = vec!["id integer".into()];
-        let foreign = Present { schema: true, occupied: true, node_columns, events: true, ..nothing() };
-        assert_eq!(foreign.verdict(), Verdict::Foreign);
+        let foreign =
+            PresentMetadata { schema: true, occupied: true, node_columns, events: true, ..nothing() };
+        assert_eq!(foreign.verdict(), SchemaState::Foreign);
         assert!(foreign.install().is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use self::state_directory::State;
+use self::state_directory::StateDirectory;
 use crate::config::value::CleartextPasswords;
 use crate::config::{self, Config, NamedBy, locate};
 use crate::error::{Error, Exit, Issue, Result};
@@ -100,7 +100,7 @@ pub struct Site {
     /// The cluster of this node, where a server has reported it.
     cluster: RefCell<Option<String>>,
     /// The state directory, once it was looked for.
-    state: RefCell<Option<State>>,
+    state: RefCell<Option<StateDirectory>>,
     /// An unfinished operation that this command takes the place of.
     superseded: RefCell<Option<String>>,
 }
@@ -181,7 +181,7 @@ impl Site {
     ///
     /// # Errors
     /// Exit code 1 if the file cannot be read at all.
-    pub fn read_config(&self) -> Result<Option<config::Outcome>> {
+    pub fn read_config(&self) -> Result<Option<config::ConfigCheck>> {
         let places = locate::Places::of_process();
         let Some((path, named)) =
             locate::find(self.options.config_file.as_deref(), &self.environment, &places)?

@@ -12,21 +12,23 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::error::{Error, Exit, Result};
-use crate::facts::identity::{self, Foreign, Found, Identity, Ours, Standing, is_same_place, judge};
+use crate::facts::identity::{
+    self, ForeignState, Identity, StateContents, StateOwnership, StateUser, is_same_place, state_ownership,
+};
 use crate::facts::start_log;
 use crate::facts::topology;
-use crate::journal::{self, Entry, Mark, Record, Stage};
+use crate::journal::{self, Mark, Record, Stage, StoredJournal};
 use crate::pg::control_file;
 use crate::site::Site;
 use crate::system::clock;
 use crate::system::files;
-use crate::system::lock::{Holder, LocalLock};
+use crate::system::lock::{LocalLock, LocalLockHolder};
 
 use find::find;
 
-pub use adopt::{Taken, adopt};
+pub use adopt::{Adoption, adopt};
 pub use other_user::{must_be_seen, notice_other_user, refuse_other_user};
-pub use saved_topology::{keep_topology, saved_topology};
+pub use saved_topology::{save_topology, saved_topology};
 
 /// Where the default state directories are looked for.
 const ROOT: &str = "/";
@@ -39,7 +41,7 @@ const NO_CHANGE: &str = " Nothing was changed.";
 
 /// The state directory of this node.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct StateDirectory {
     /// Where it is, or will be.
     pub path: PathBuf,
     /// Whose it is, if it says so already.
@@ -50,31 +52,31 @@ pub struct State {
     also: Option<PathBuf>,
 }
 
-impl State {
-    fn new(path: PathBuf, found: Found) -> Self {
+impl StateDirectory {
+    fn new(path: PathBuf, found: StateContents) -> Self {
         let identity = match found {
-            Found::Marked(identity) => Some(identity),
-            Found::Nothing | Found::Unmarked { .. } => None,
+            StateContents::Marked(identity) => Some(identity),
+            StateContents::Nothing | StateContents::Unmarked { .. } => None,
         };
         Self { path, identity, aside: None, also: None }
     }
 }
 
 /// What is known of this node without asking a server.
-struct Known<'a> {
+struct KnownIdentity<'a> {
     config: &'a Config,
     local: Option<String>,
     cluster: Option<String>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> KnownIdentity<'a> {
     fn of(site: &'a Site) -> Result<Self> {
         let config = site.config()?;
         Ok(Self { config, local: holds(&config.data_directory), cluster: site.cluster.borrow().clone() })
     }
 
-    fn ours(&self) -> Ours<'_> {
-        Ours {
+    fn ours(&self) -> StateUser<'_> {
+        StateUser {
             node_id: self.config.node_id,
             node_name: &self.config.node_name,
             data_directory: &self.config.data_directory,
@@ -87,8 +89,8 @@ impl<'a> Known<'a> {
         self.cluster.as_deref().or(self.local.as_deref())
     }
 
-    fn judge(&self, found: &Found) -> Standing {
-        judge(found, &self.ours(), &holds)
+    fn judge(&self, found: &StateContents) -> StateOwnership {
+        state_ownership(found, &self.ours(), &holds)
     }
 }
 
@@ -159,7 +161,7 @@ impl Site {
     }
 
     /// Returns the state directory and whose it is.
-    pub(crate) fn state(&self) -> Result<State> {
+    pub(crate) fn state(&self) -> Result<StateDirectory> {
         if let Some(state) = self.state.borrow().as_ref() {
             return Ok(state.clone());
         }
@@ -175,26 +177,26 @@ fn holds(data: &Path) -> Option<String> {
 }
 
 /// Looks into a state directory.
-fn look(directory: &Path) -> Result<Found> {
+fn inspect_state_directory(directory: &Path) -> Result<StateContents> {
     let failed = |error: anyhow::Error| {
         Error::from_cause(Exit::Failed, "could not read the state directory", &error)
             .hint("Check its owner. A damaged identity.json can be removed if the directory is this node's.")
     };
     if let Some(identity) = identity::load(directory).map_err(failed)? {
-        return Ok(Found::Marked(identity));
+        return Ok(StateContents::Marked(identity));
     }
     let topology = topology::load(directory).ok().flatten();
     let all = journal::list(directory).map_err(failed)?;
     if topology.is_none() && all.is_empty() {
-        return Ok(Found::Nothing);
+        return Ok(StateContents::Nothing);
     }
     let open = all.iter().filter(|entry| !entry.is_over()).filter_map(|entry| entry.journal.as_ref().ok());
     let open = open.map(|loaded| (loaded.header.node_id, loaded.header.system_identifier.clone())).collect();
-    Ok(Found::Unmarked { topology, open })
+    Ok(StateContents::Unmarked { topology, open })
 }
 
 /// Says that a state directory is another's, and both ways out.
-fn refused(directory: &Path, foreign: &Foreign) -> Error {
+fn refused(directory: &Path, foreign: &ForeignState) -> Error {
     let shown = directory.display();
     let aside = aside_of(directory, foreign.identifier.as_deref());
     let mut error = Error::failed(format!("state directory \"{shown}\" belongs to another cluster or node"))
@@ -225,7 +227,7 @@ fn aside_of(directory: &Path, identifier: Option<&str>) -> PathBuf {
 fn may_leave(directory: &Path, why: &str) -> Result<()> {
     let left = journal::unfinished(directory)
         .map_err(|error| Error::from_cause(Exit::Failed, "could not read the journals", &error))?;
-    let begun = |entry: &&Entry| match &entry.journal {
+    let begun = |entry: &&StoredJournal| match &entry.journal {
         Ok(loaded) => {
             let started = |record: &Record| {
                 matches!(record, Record::Mark { stage: Stage::Forward, mark: Mark::Started, .. })
@@ -243,7 +245,7 @@ fn may_leave(directory: &Path, why: &str) -> Result<()> {
         ))
 }
 
-fn named(entry: &Entry) -> String {
+fn named(entry: &StoredJournal) -> String {
     match &entry.journal {
         Ok(loaded) => format!("{} (\"{}\")", entry.operation_id, loaded.header.command),
         Err(_) => entry.operation_id.clone(),
@@ -254,7 +256,7 @@ fn named(entry: &Entry) -> String {
 ///
 /// # Errors
 /// Exit code 1 if it cannot be made or is another's, 30 if the lock is held.
-pub async fn lock_as(site: &Site, me: &Holder) -> Result<LocalLock> {
+pub async fn lock_as(site: &Site, me: &LocalLockHolder) -> Result<LocalLock> {
     refuse_other_user(site)?;
     let mut state = site.state()?;
     if let Some(aside) = state.aside.take() {
@@ -275,7 +277,7 @@ pub async fn lock_as(site: &Site, me: &Holder) -> Result<LocalLock> {
 }
 
 /// Moves a state directory while no other command uses it.
-async fn move_to(site: &Site, from: &Path, to: &Path, me: &Holder) -> Result<()> {
+async fn move_to(site: &Site, from: &Path, to: &Path, me: &LocalLockHolder) -> Result<()> {
     let _lock = LocalLock::acquire(from, me).await?;
     files::rename(from, to).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not move a state directory", &error)
@@ -289,7 +291,7 @@ async fn move_to(site: &Site, from: &Path, to: &Path, me: &Holder) -> Result<()>
 /// Writes down whose the state directory is. What is written there already is changed only under the lock.
 fn mark(site: &Site, locked: bool) -> Result<()> {
     let state = site.state()?;
-    let known = Known::of(site)?;
+    let known = KnownIdentity::of(site)?;
     let failed = |error: anyhow::Error| {
         Error::from_cause(Exit::Failed, "could not mark the state directory", &error)
             .detail("Nothing was changed.")
@@ -301,7 +303,7 @@ fn mark(site: &Site, locked: bool) -> Result<()> {
             .hint("Run the command again."));
     }
     if let Some(before) = &before
-        && let Standing::Foreign(foreign) = known.judge(&Found::Marked(before.clone()))
+        && let StateOwnership::Foreign(foreign) = known.judge(&StateContents::Marked(before.clone()))
     {
         return Err(refused(&state.path, &foreign));
     }
@@ -311,7 +313,7 @@ fn mark(site: &Site, locked: bool) -> Result<()> {
 
 fn record(
     site: &Site,
-    state: &State,
+    state: &StateDirectory,
     before: Option<Identity>,
     mut after: Identity,
     locked: bool,
@@ -347,7 +349,7 @@ fn record(
             }
         }
     }
-    site.state.replace(Some(State { identity: Some(after), also: None, ..state.clone() }));
+    site.state.replace(Some(StateDirectory { identity: Some(after), also: None, ..state.clone() }));
     Ok(())
 }
 
@@ -356,7 +358,8 @@ fn record(
 /// # Errors
 /// Exit code 30, naming who has it.
 pub async fn lock(site: &Site) -> Result<LocalLock> {
-    let me = Holder { pid: std::process::id(), command: site.verb.to_string(), started_at: clock::now() };
+    let me =
+        LocalLockHolder { pid: std::process::id(), command: site.verb.to_string(), started_at: clock::now() };
     lock_as(site, &me).await
 }
 

@@ -19,13 +19,13 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// The effective user id.
     pub uid: u32,
-    said: Arc<RwLock<Said>>,
+    said: Arc<RwLock<UserConnections>>,
 }
 
 /// What the user of this process has said himself about connections, by the configuration and the command line. The environment is part of
 /// what a connection string means, and so is this: it says which strings are the user's own.
 #[derive(Clone, Default)]
-pub struct Said {
+pub struct UserConnections {
     /// Connection strings.
     pub conninfos: Vec<String>,
     /// The password file that the configuration names.
@@ -35,7 +35,7 @@ pub struct Said {
 }
 
 /// Says how much was said and no more: a connection string may hold a password.
-impl fmt::Debug for Said {
+impl fmt::Debug for UserConnections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Said({})", self.conninfos.len())
     }
@@ -74,12 +74,12 @@ impl Environment {
     }
 
     /// Adds to what the user has said himself.
-    pub fn say(&self, what: impl FnOnce(&mut Said)) {
+    pub fn say(&self, what: impl FnOnce(&mut UserConnections)) {
         what(&mut self.said.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Returns what the user has said himself.
-    pub fn said(&self) -> RwLockReadGuard<'_, Said> {
+    pub fn said(&self) -> RwLockReadGuard<'_, UserConnections> {
         self.said.read().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -109,7 +109,7 @@ const WHOLE_BYTES: u64 = 1024 * 1024 * 1024;
 /// # Errors
 /// Fails if the file is there and cannot be read.
 pub fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
-    match super::custody::read(path, WHOLE_BYTES) {
+    match super::guarded_read::read(path, WHOLE_BYTES) {
         Ok(contents) => Ok(Some(contents.bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("could not read \"{}\"", path.display())),
@@ -133,7 +133,7 @@ pub fn text(path: impl AsRef<Path>) -> std::io::Result<String> {
 /// # Errors
 /// For a file that cannot be read, is no regular one or is too large.
 pub fn bytes(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
-    super::custody::read(path.as_ref(), TEXT_BYTES).map(|read| read.bytes)
+    super::guarded_read::read(path.as_ref(), TEXT_BYTES).map(|read| read.bytes)
 }
 
 /// Returns the first bytes of a file.
@@ -141,7 +141,7 @@ pub fn bytes(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
 /// # Errors
 /// For a file that cannot be read, or is no regular one.
 pub fn read_start(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
-    let (file, _) = super::custody::open(path)?;
+    let (file, _) = super::guarded_read::open(path)?;
     let mut start = Vec::new();
     file.take(most as u64).read_to_end(&mut start)?;
     Ok(start)
@@ -152,7 +152,7 @@ pub fn read_start(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
 /// # Errors
 /// For a file that cannot be read, or is no regular one.
 pub fn added(path: &Path, since: u64) -> std::io::Result<Vec<u8>> {
-    let (mut file, about) = super::custody::open(path)?;
+    let (mut file, about) = super::guarded_read::open(path)?;
     let since = if about.len() < since { 0 } else { since };
     file.seek(SeekFrom::Start(since.max(about.len().saturating_sub(TEXT_BYTES))))?;
     let mut added = Vec::new();
@@ -166,7 +166,7 @@ pub fn added(path: &Path, since: u64) -> std::io::Result<Vec<u8>> {
 /// Fails if it cannot be read, is no text or is too large to be meant for people.
 pub fn read_text(path: &Path) -> anyhow::Result<(String, u32)> {
     let failed = || format!("could not read \"{}\"", path.display());
-    let read = super::custody::read(path, TEXT_BYTES).with_context(failed)?;
+    let read = super::guarded_read::read(path, TEXT_BYTES).with_context(failed)?;
     let text = String::from_utf8(read.bytes).with_context(failed)?;
     Ok((text, read.about.permissions().mode() & 0o777))
 }
@@ -176,7 +176,7 @@ pub fn read_text(path: &Path) -> anyhow::Result<(String, u32)> {
 /// # Errors
 /// Fails, leaving the old file, if any part of this fails. Ok(false) if there is nothing to copy.
 pub fn copy(from: &Path, to: &Path) -> anyhow::Result<bool> {
-    let copied = place(from, to)?;
+    let copied = copy_file(from, to)?;
     if copied {
         sync_parent(to)?;
     }
@@ -200,7 +200,7 @@ pub fn copy_all(names: &[String], from: &Path, to: &Path) -> anyhow::Result<()> 
             let work = |name| {
                 scope.spawn(move || {
                     let (from, to) = (from.join(name), to.join(name));
-                    if is_copied(&from, &to) { Ok(true) } else { place(&from, &to) }
+                    if is_copied(&from, &to) { Ok(true) } else { copy_file(&from, &to) }
                 })
             };
             let working: Vec<_> = some.iter().map(work).collect();
@@ -222,7 +222,7 @@ fn is_copied(from: &Path, to: &Path) -> bool {
 }
 
 /// Copies one file with the time of its last change and syncs it, but not the directory that it is put into.
-fn place(from: &Path, to: &Path) -> anyhow::Result<bool> {
+fn copy_file(from: &Path, to: &Path) -> anyhow::Result<bool> {
     let failed = || format!("could not copy \"{}\" to \"{}\"", from.display(), to.display());
     let kind = match fs::symlink_metadata(from) {
         Ok(metadata) => metadata.file_type(),
@@ -238,7 +238,7 @@ fn place(from: &Path, to: &Path) -> anyhow::Result<bool> {
         std::os::unix::fs::symlink(target, to).with_context(failed)?;
     } else {
         let make = || -> std::io::Result<_> {
-            let (mut source, _) = super::custody::open(from)?;
+            let (mut source, _) = super::guarded_read::open(from)?;
             let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(parent(to))?;
             std::io::copy(&mut source, file.as_file_mut())?;
             let about = source.metadata()?;

@@ -15,14 +15,16 @@ const LOOK: Duration = Duration::from_millis(4);
 ///
 /// # Errors
 /// Fails if it cannot be signalled, or has not ended in time.
-pub async fn end(pid: i32, is_meant: impl Fn() -> bool, within: Duration) -> anyhow::Result<()> {
+pub async fn kill_and_wait(pid: i32, is_meant: impl Fn() -> bool, within: Duration) -> anyhow::Result<()> {
     let Some(process) = Pid::from_raw(pid) else { return Ok(()) };
     let Some(started) = started(pid) else { return Ok(()) };
     // A number may be given to another process at any time; what it is asked for by a descriptor stays the same process.
     let sent = match pidfd_open(process, PidfdFlags::empty()) {
         Ok(descriptor) if is_meant() => pidfd_send_signal(descriptor, Signal::KILL),
         // A kernel without them: looked at once more, immediately before.
-        Err(Errno::NOSYS) if is_meant() && started_still(pid, started) => kill_process(process, Signal::KILL),
+        Err(Errno::NOSYS) if is_meant() && is_same_process(pid, started) => {
+            kill_process(process, Signal::KILL)
+        }
         Ok(_) | Err(Errno::NOSYS | Errno::SRCH) => return Ok(()),
         Err(error) => Err(error),
     };
@@ -31,7 +33,7 @@ pub async fn end(pid: i32, is_meant: impl Fn() -> bool, within: Duration) -> any
         Err(error) => anyhow::bail!("could not terminate process {pid}: {error}"),
     }
     let until = Instant::now() + within;
-    while started_still(pid, started) {
+    while is_same_process(pid, started) {
         anyhow::ensure!(
             Instant::now() < until,
             "process {pid} was sent SIGKILL but has not exited within {} s",
@@ -42,7 +44,7 @@ pub async fn end(pid: i32, is_meant: impl Fn() -> bool, within: Duration) -> any
     Ok(())
 }
 
-fn started_still(pid: i32, started: u64) -> bool {
+fn is_same_process(pid: i32, started: u64) -> bool {
     self::started(pid) == Some(started)
 }
 
@@ -67,12 +69,12 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a process to end")]
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        end(pid, || false, SOON).await.unwrap();
+        kill_and_wait(pid, || false, SOON).await.unwrap();
         assert!(started(pid).is_some());
         kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
-        end(pid, || true, SOON).await.unwrap();
+        kill_and_wait(pid, || true, SOON).await.unwrap();
         assert_eq!(started(pid), None);
         child.wait().unwrap();
-        end(pid, || true, SOON).await.unwrap();
+        kill_and_wait(pid, || true, SOON).await.unwrap();
     }
 }

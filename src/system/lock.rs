@@ -16,14 +16,14 @@ use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Exit, Result};
-use crate::system::custody;
+use crate::system::guarded_read;
 
 /// How often and how long a lock is tried that no process seems to hold.
 const RETRY: (u32, Duration) = (20, Duration::from_millis(10));
 
 /// Who holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
+pub struct LocalLockHolder {
     /// The process.
     pub pid: u32,
     /// What it does: `standby switchover`.
@@ -32,7 +32,7 @@ pub struct Holder {
     pub started_at: Timestamp,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LocalLockHolder {
     /// Writes a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, command, started_at } = self;
@@ -52,7 +52,7 @@ impl LocalLock {
     ///
     /// # Errors
     /// Fails with exit code 30, naming the holder, if another process has it.
-    pub async fn acquire(state_directory: &Path, me: &Holder) -> Result<Self> {
+    pub async fn acquire(state_directory: &Path, me: &LocalLockHolder) -> Result<Self> {
         let path = path(state_directory);
         let failed = |cause: &anyhow::Error| {
             Error::from_cause(Exit::Failed, format!("could not lock \"{}\"", path.display()), cause)
@@ -84,10 +84,10 @@ impl LocalLock {
     ///
     /// # Errors
     /// Fails if the file is there and cannot be opened or locked.
-    pub fn holder(state_directory: &Path) -> anyhow::Result<Option<Holder>> {
+    pub fn holder(state_directory: &Path) -> anyhow::Result<Option<LocalLockHolder>> {
         let path = path(state_directory);
         let failed = || format!("could not check lock \"{}\"", path.display());
-        let mut file = match custody::open(&path) {
+        let mut file = match guarded_read::open(&path) {
             Ok((file, _)) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(failed),
@@ -112,7 +112,7 @@ fn path(state_directory: &Path) -> PathBuf {
 }
 
 /// Returns the error of a command that finds the lock taken; exit code 30.
-pub fn busy(holder: &Holder) -> Error {
+pub fn busy(holder: &LocalLockHolder) -> Error {
     Error::new(Exit::Busy, "another operation is running on this node").detail(holder.to_string())
 }
 
@@ -126,14 +126,14 @@ fn open(path: &Path) -> anyhow::Result<File> {
 /// More than a holder writes.
 const MOST_BYTES: u64 = 64 * 1024;
 
-fn write(file: &mut File, holder: &Holder) -> anyhow::Result<()> {
+fn write(file: &mut File, holder: &LocalLockHolder) -> anyhow::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&serde_json::to_vec(holder)?)?;
     Ok(())
 }
 
-fn read(file: &mut File) -> Option<Holder> {
+fn read(file: &mut File) -> Option<LocalLockHolder> {
     let mut text = String::new();
     file.seek(SeekFrom::Start(0)).ok()?;
     file.take(MOST_BYTES).read_to_string(&mut text).ok()?;
@@ -150,8 +150,8 @@ fn is_alive(pid: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn me(pid: u32) -> Holder {
-        Holder {
+    fn me(pid: u32) -> LocalLockHolder {
+        LocalLockHolder {
             pid,
             command: "standby switchover".into(),
             started_at: "2026-11-21T10:00:00Z".parse().unwrap(),

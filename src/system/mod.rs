@@ -2,9 +2,9 @@
 
 pub mod clock;
 pub mod command;
-pub mod custody;
 pub mod environment;
 pub mod files;
+pub mod guarded_read;
 pub mod inspect;
 pub mod kill;
 pub mod lock;

@@ -35,7 +35,7 @@ const DRAIN: Duration = Duration::from_millis(500);
 
 /// What a child needs that is not in its [`Command`].
 #[derive(Debug, Default)]
-pub struct Surroundings<'a> {
+pub struct ChildContext<'a> {
     /// Our environment, the base of the child's.
     pub environment: Option<&'a Environment>,
     /// The values of the secrets that the command names.
@@ -97,15 +97,15 @@ impl fmt::Display for Finished {
 /// # Errors
 /// Fails if the program cannot be started, or if a secret that it needs is not there. An exit status other than 0 is no
 /// error here; see [`Finished::success`].
-pub async fn run(command: &Command, around: &Surroundings<'_>) -> anyhow::Result<Finished> {
+pub async fn run(command: &Command, around: &ChildContext<'_>) -> anyhow::Result<Finished> {
     run_watched(command, around, |_, _| {}).await
 }
 
 /// A program that was begun and left to itself.
 #[derive(Debug)]
-pub struct Begun(Arc<OnceLock<Finished>>);
+pub struct Spawned(Arc<OnceLock<Finished>>);
 
-impl Begun {
+impl Spawned {
     /// Returns how it ended, if it has.
     pub fn ended(&self) -> Option<&Finished> {
         self.0.get()
@@ -121,7 +121,7 @@ impl Begun {
 ///
 /// # Errors
 /// Fails if the program cannot be started.
-pub fn begin(command: &Command, around: &Surroundings<'_>) -> anyhow::Result<Begun> {
+pub fn spawn(command: &Command, around: &ChildContext<'_>) -> anyhow::Result<Spawned> {
     #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
     let mut child = tokio::process::Command::new(&command.program);
     child.args(&command.args).process_group(0).stdin(Stdio::null());
@@ -142,7 +142,7 @@ pub fn begin(command: &Command, around: &Surroundings<'_>) -> anyhow::Result<Beg
             let _ = slot.set(Finished { line, status, stdout: String::new(), stderr });
         }
     });
-    Ok(Begun(ended))
+    Ok(Spawned(ended))
 }
 
 /// Runs a command and hands each line to `on_line` as it comes.
@@ -153,7 +153,7 @@ pub fn begin(command: &Command, around: &Surroundings<'_>) -> anyhow::Result<Beg
 /// As [`run`].
 pub async fn run_watched(
     command: &Command,
-    around: &Surroundings<'_>,
+    around: &ChildContext<'_>,
     mut on_line: impl FnMut(Stream, &str),
 ) -> anyhow::Result<Finished> {
     #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
@@ -171,7 +171,7 @@ pub async fn run_watched(
     let mut child = child.spawn().with_context(|| format!("could not start `{command}`"))?;
     // Declared after the child, so dropped before it: the group is killed while its leader is still there to name it.
     let mut group = Group::of(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let leash = command.silent_at_most_s.and(child.id()).and_then(leash);
+    let leash = command.silent_at_most_s.and(child.id()).and_then(kill_group_with_us);
 
     let mut stdout = Lines::default();
     let mut stderr = Lines::default();
@@ -200,7 +200,7 @@ pub async fn run_watched(
         let _ = leash.wait().await;
     }
     // It ended by itself. What it left running on purpose, as pg_ctl does, is not ours to kill.
-    group.keep();
+    group.disarm();
     stdout.finish(|line| on_line(Stream::Stdout, line));
     stderr.finish(|line| on_line(Stream::Stderr, line));
     let stderr = match &mut log {
@@ -222,7 +222,7 @@ impl Attached {
     ///
     /// # Errors
     /// Fails if it cannot be started.
-    pub fn start(command: &Command, around: &Surroundings<'_>, terminal: bool) -> anyhow::Result<Self> {
+    pub fn start(command: &Command, around: &ChildContext<'_>, terminal: bool) -> anyhow::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
         let mut child = tokio::process::Command::new(&command.program);
         child.args(&command.args);
@@ -257,7 +257,7 @@ impl Attached {
 ///
 /// pg_basebackup needs it. It dies of its next line of progress, but the process that it forks to receive WAL does not notice that,
 /// and writes on without end, with the slot in use. Where the process cannot be started, nothing is worse than without it.
-fn leash(leader: u32) -> Option<tokio::process::Child> {
+fn kill_group_with_us(leader: u32) -> Option<tokio::process::Child> {
     #[expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
     let mut watch = tokio::process::Command::new("/bin/sh");
     watch.args(["-c", "read -r _ || kill -s KILL 0"]).env_clear();
@@ -275,7 +275,7 @@ impl Group {
     }
 
     /// Lets the group live.
-    pub(crate) fn keep(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         self.0 = None;
     }
 }
@@ -291,7 +291,7 @@ impl Drop for Group {
 pub(crate) fn set_environment(
     child: &mut tokio::process::Command,
     command: &Command,
-    around: &Surroundings<'_>,
+    around: &ChildContext<'_>,
 ) -> anyhow::Result<()> {
     child.env_clear();
     for (name, value) in around.environment.into_iter().flat_map(Environment::variables) {
@@ -418,7 +418,7 @@ mod tests {
     async fn run_in(command: &Command, inherit_pg: bool) -> Finished {
         let environment = environment();
         let secrets = BTreeMap::from([("node1".to_string(), Secret::new("open sesame"))]);
-        let around = Surroundings { environment: Some(&environment), secrets, inherit_pg };
+        let around = ChildContext { environment: Some(&environment), secrets, inherit_pg };
         run(command, &around).await.unwrap()
     }
 
@@ -456,7 +456,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
         let error =
-            run(&Command::new("/nowhere/pg_ctl", ["stop"]), &Surroundings::default()).await.unwrap_err();
+            run(&Command::new("/nowhere/pg_ctl", ["stop"]), &ChildContext::default()).await.unwrap_err();
         assert!(
             format!("{error:#}").starts_with("could not start `/nowhere/pg_ctl stop`: No such file"),
             "{error:#}"
@@ -471,7 +471,7 @@ mod tests {
         {
             let command = shell(&script);
             let environment = environment();
-            let around = Surroundings { environment: Some(&environment), ..Surroundings::default() };
+            let around = ChildContext { environment: Some(&environment), ..ChildContext::default() };
             let running = run(&command, &around);
             let written = async {
                 while !crate::system::files::text(&pids).is_ok_and(|text| text.ends_with('\n')) {
@@ -503,7 +503,7 @@ mod tests {
     async fn progress_lines_end_with_carriage_returns_too() {
         let command = shell("printf '1%%\\r2%%\\r\\n'; printf 'end' >&2");
         let environment = environment();
-        let around = Surroundings { environment: Some(&environment), ..Surroundings::default() };
+        let around = ChildContext { environment: Some(&environment), ..ChildContext::default() };
         let mut lines = Vec::new();
         run_watched(&command, &around, |stream, line| lines.push((stream, line.to_string()))).await.unwrap();
         lines.sort_by_key(|(stream, _)| *stream == Stream::Stderr);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use pgbaton::verb::{Node, Use, Verb};
+use pgbaton::verb::{NodeOption, OptionGroup, Verb};
 use serde_json::Value;
 use snapbox::{assert_data_eq, file, str};
 
@@ -128,7 +128,7 @@ fn help_of_every_command() {
         // The first letter of the option is not -h, which is the host, as in psql.
         assert_eq!(ground.run(&format!("help {command}")).code(0).stdout, help);
         let short = ground.run(&format!("{command} -?")).code(0).stdout.clone();
-        let connects = Verb::parse(&command).unwrap().has(Use::Connection);
+        let connects = Verb::parse(&command).unwrap().has(OptionGroup::Connection);
         assert_eq!(short.contains("-h, --host <HOST>"), connects, "{command}");
     }
     assert_data_eq!(all, file!["../snapshots/help.txt"].raw());
@@ -138,19 +138,19 @@ fn help_of_every_command() {
 #[test]
 fn no_option_is_ignored() {
     let ground = Ground::new();
-    let given = |option: Use| -> &[&str] {
+    let given = |option: OptionGroup| -> &[&str] {
         match option {
-            Use::Files => &["-f none.toml", "-D /nowhere", "-b /nowhere"],
-            Use::Connection => &["-h db9", "-p 5999", "-U nobody", "-d nothing"],
-            Use::Superuser => &["-S nobody"],
-            Use::Node => &["--node-id 2", "--node-name node2"],
-            Use::Force => &["-F"],
-            Use::AcceptDataLoss => &["--accept-data-loss"],
-            Use::DryRun => &["--dry-run"],
-            Use::Yes => &["-y"],
-            Use::Csv => &["--csv", "--format csv"],
-            Use::Compact => &["--compact"],
-            Use::Timeout => &["--timeout 3"],
+            OptionGroup::Files => &["-f none.toml", "-D /nowhere", "-b /nowhere"],
+            OptionGroup::Connection => &["-h db9", "-p 5999", "-U nobody", "-d nothing"],
+            OptionGroup::Superuser => &["-S nobody"],
+            OptionGroup::Node => &["--node-id 2", "--node-name node2"],
+            OptionGroup::Force => &["-F"],
+            OptionGroup::AcceptDataLoss => &["--accept-data-loss"],
+            OptionGroup::DryRun => &["--dry-run"],
+            OptionGroup::Yes => &["-y"],
+            OptionGroup::Csv => &["--csv", "--format csv"],
+            OptionGroup::Compact => &["--compact"],
+            OptionGroup::Timeout => &["--timeout 3"],
         }
     };
     let mut refused = 0;
@@ -161,11 +161,11 @@ fn no_option_is_ignored() {
             "operation cleanup" => "--newest 1",
             _ => "",
         };
-        for option in Use::ALL.into_iter().filter(|option| !verb.has(*option)) {
+        for option in OptionGroup::ALL.into_iter().filter(|option| !verb.has(*option)) {
             for words in given(option) {
                 let output = ground.run(&format!("{words} {} {more}", verb.words()));
                 let says = match option {
-                    Use::Csv => format!("\"{}\" has no CSV output", verb.words()),
+                    OptionGroup::Csv => format!("\"{}\" has no CSV output", verb.words()),
                     _ => format!("cannot be used with \"{}\"", verb.words()),
                 };
                 if verb.traits().of_repmgr.contains(&option) {
@@ -185,7 +185,7 @@ fn no_option_is_ignored() {
     output.code(1).says("option \"--host\" cannot be used with \"node stop\"").says("--node-id");
     let document = ground.run("--json cluster show --node-id 2");
     envelope(document.code(1), "cluster show");
-    assert_eq!(Verb::ClusterShow.traits().node, Node::Meaningless);
+    assert_eq!(Verb::ClusterShow.traits().node, NodeOption::Meaningless);
 }
 
 #[test]

@@ -12,11 +12,11 @@ use pgbaton::command_line::named_node;
 use pgbaton::context::Context;
 use pgbaton::error::{Error, Exit};
 use pgbaton::facts::server::{self, ServerFacts};
-use pgbaton::far_end::checks::{self, Expected, Trouble};
-use pgbaton::far_end::protocol::{Answered, Call, Frame, Hello, Reply, Secured, VOID};
+use pgbaton::far_end::checks::{self, ChannelFailure, Expected};
+use pgbaton::far_end::protocol::{Call, Frame, Hello, Reply, ResponseLine, Secured, VOID};
 use pgbaton::far_end::remote::{Remote, secured};
-use pgbaton::journal::{self, Header, Journal, Past};
-use pgbaton::observe::node_location::{self, Whereabouts};
+use pgbaton::journal::{self, EarlierRuns, Header, Journal};
+use pgbaton::observe::node_location::{self, NodeLocation};
 use pgbaton::operation::live::{FarEnds, Live};
 use pgbaton::operation::outcome::{Ended, Outcome};
 use pgbaton::operation::run;
@@ -24,16 +24,17 @@ use pgbaton::output::Style;
 use pgbaton::pg::Conninfo;
 use pgbaton::pg::control::Manager;
 use pgbaton::pg::control_file::ControlState;
-use pgbaton::plan::far_end::{Reached, Standing};
+use pgbaton::plan::far_end::{Reached, ServerState};
 use pgbaton::plan::{
-    Back, Check, FarEnd, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Step,
+    Check, FarEnd, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, RollbackStep, SignalRequest,
+    Step,
 };
 use pgbaton::registry::{NodeRow, NodeType};
 use pgbaton::secret::{Secret, Secrets};
 use pgbaton::system::clock;
 use pgbaton::system::command::Command;
 use pgbaton::system::environment::Environment;
-use pgbaton::system::lock::{Holder, LocalLock};
+use pgbaton::system::lock::{LocalLock, LocalLockHolder};
 use pgbaton::ui::{Level, Ui};
 use pgbaton::verb::Verb;
 use rustix::process::{Pid, Signal, kill_process};
@@ -91,11 +92,11 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-fn greet(context: &Context, far_end: &FarEnd) -> Result<Hello, Trouble> {
+fn greet(context: &Context, far_end: &FarEnd) -> Result<Hello, ChannelFailure> {
     block_on(Remote::open(context, far_end, SOON)).map(|(_, hello)| hello)
 }
 
-fn plan(steps: Vec<Step>, back: Vec<Back>, far_end: FarEnd) -> Plan {
+fn plan(steps: Vec<Step>, back: Vec<RollbackStep>, far_end: FarEnd) -> Plan {
     Plan {
         phases: vec![Phase {
             title: "work".into(),
@@ -118,9 +119,9 @@ fn step(id: &str, op: Op) -> Step {
 /// Carries a plan out as the commands do, without a journal.
 fn carry_out(context: &Context, plan: &Plan, secrets: Secrets) -> Result<Outcome, Error> {
     block_on(async {
-        let far_ends = FarEnds::open(context, plan, &Past::default(), None).await?;
+        let far_ends = FarEnds::open(context, plan, &EarlierRuns::default(), None).await?;
         let world = Live::new(context, secrets)?.with(far_ends);
-        let outcome = run::run(plan, &Past::default(), &world).await;
+        let outcome = run::run(plan, &EarlierRuns::default(), &world).await;
         world.release().await;
         Ok(outcome)
     })
@@ -208,7 +209,7 @@ fn a_program_that_does_not_answer_as_a_far_end_is_an_error_that_says_why() {
         }
     });
     let trouble = block_on(Remote::open(&context, &hanging, Duration::from_secs(1))).unwrap_err();
-    assert!(matches!(trouble, Trouble::Silent { seconds: 1, .. }), "{trouble:?}");
+    assert!(matches!(trouble, ChannelFailure::Silent { seconds: 1, .. }), "{trouble:?}");
     let error = trouble.error(&hanging);
     assert_eq!(error.exit, Exit::Remote);
     assert!(
@@ -370,7 +371,7 @@ fn a_far_end_is_locked_only_while_an_operation_runs() {
     let plan = plan(vec![], vec![], node1(local(&server)));
     let state = server.dir.join("state");
     block_on(async {
-        let past = Past::default();
+        let past = EarlierRuns::default();
         let first = FarEnds::open(&context, &plan, &past, None).await.unwrap();
         let error = FarEnds::open(&context, &plan, &past, None).await.unwrap_err();
         assert_eq!(error.exit, Exit::Busy);
@@ -447,7 +448,7 @@ impl Spoken {
     fn hear(&mut self) -> Reply {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
-        serde_json::from_str::<Answered<Reply>>(&line).unwrap().reply
+        serde_json::from_str::<ResponseLine<Reply>>(&line).unwrap().reply
     }
 
     fn signal(&self, signal: Signal) {
@@ -534,13 +535,13 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
         // Only to look changes nothing.
         let (remote, _) = Remote::open(&context, &there, SOON).await.unwrap();
         let secured = remote.secure(true).await.unwrap();
-        assert!(matches!(secured.server, Standing::Running(_)), "{secured:?}");
+        assert!(matches!(secured.server, ServerState::Running(_)), "{secured:?}");
         assert!(holder.child.try_wait().unwrap().is_none());
         drop(remote);
         // A primary that runs is left as it is.
         let (remote, secured) = secured_at(&context, &there).await;
         assert!(
-            matches!(&secured.server, Standing::Running(why) if why.contains("as a primary")),
+            matches!(&secured.server, ServerState::Running(why) if why.contains("as a primary")),
             "{secured:?}"
         );
         assert!(!secured.wrote_signal && !signal.exists());
@@ -561,7 +562,8 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
     });
 
     // Another operation runs there.
-    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: clock::now() };
+    let me =
+        LocalLockHolder { pid: std::process::id(), command: "node start".into(), started_at: clock::now() };
     let taken = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
     server.stop(StopMode::Immediate);
     let refused = block_on(secured(&context, &there, SOON)).unwrap_err();
@@ -572,14 +574,14 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
     // It is down: started now, it comes up as a standby. With nothing promoted, that is undone.
     block_on(async {
         let (remote, secured) = secured_at(&context, &there).await;
-        assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true, lacks: None });
+        assert_eq!(secured, Secured { server: ServerState::Down, wrote_signal: true, lacks: None });
         assert!(signal.exists());
         remote.unsecure().await.unwrap();
         assert!(!signal.exists());
         // What was there before stays.
         std::fs::write(&signal, "").unwrap();
         let again = remote.secure(false).await.unwrap();
-        assert_eq!(again, Secured { server: Standing::Down, wrote_signal: false, lacks: None });
+        assert_eq!(again, Secured { server: ServerState::Down, wrote_signal: false, lacks: None });
         remote.unsecure().await.unwrap();
         assert!(signal.exists());
         drop(remote);
@@ -587,7 +589,7 @@ fn the_second_channel_terminates_the_other_far_ends_and_leaves_a_standby_or_noth
     server.start();
     block_on(async {
         let (_remote, secured) = secured_at(&context, &there).await;
-        assert_eq!(secured, Secured { server: Standing::Standby, wrote_signal: false, lacks: None });
+        assert_eq!(secured, Secured { server: ServerState::Standby, wrote_signal: false, lacks: None });
     });
 }
 
@@ -610,7 +612,7 @@ fn driver() {
     }
     let far_end: FarEnd = serde_json::from_str(&std::env::var("FAR_END").unwrap()).unwrap();
     let words: Vec<String> = std::env::var("FAR_END_WORDS").unwrap().split(' ').map(str::to_string).collect();
-    let code = match block_on(named_node::hand_over(&context, &far_end, &words)) {
+    let code = match block_on(named_node::run_on_host(&context, &far_end, &words)) {
         Ok(report) => report.exit.code(),
         Err(error) => {
             eprintln!("{error}");
@@ -637,7 +639,7 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
         log: Some(log.clone()),
         ..Command::new(pg_ctl, ["start", "-w", "-D", data.to_str().unwrap(), "-l", log.to_str().unwrap()])
     };
-    let back = |id: &str, op: Op, if_started: &str| Back {
+    let back = |id: &str, op: Op, if_started: &str| RollbackStep {
         if_started: vec![if_started.to_string()],
         step: step(id, op).at(1),
     };
@@ -648,7 +650,7 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
             Op::File(FileOp::WriteFile { path: signal.clone(), contents: String::new(), mode: 0o600 }),
         )
         .at(1),
-        step("stop", Op::Signal { data_directory: data.clone(), request: Request::FastShutdown }).at(1),
+        step("stop", Op::Signal { data_directory: data.clone(), request: SignalRequest::FastShutdown }).at(1),
     ];
     steps.extend(more);
     steps.push(step("never", Op::Wait(Probe::Exists { path: server.dir.join("never") })));
@@ -664,7 +666,7 @@ fn stopped_plan(server: &TestServer, reached: Reached, more: Vec<Step>) -> Plan 
 fn with_failure(mut plan: Plan) -> Plan {
     let no_arguments: [&str; 0] = [];
     let fails = step("fails", Op::Run(Command::new("/bin/false", no_arguments))).at(1);
-    plan.rollback.insert(0, Back { if_started: vec!["stop".into()], step: fails });
+    plan.rollback.insert(0, RollbackStep { if_started: vec!["stop".into()], step: fails });
     plan
 }
 
@@ -884,7 +886,7 @@ fn a_start_whose_far_end_is_terminated_before_it_begins_results_in_a_standby() {
     assert!(!server.data.join("standby.signal").exists());
     block_on(async {
         let (_remote, secured) = secured_at(&context, &node1(local(&server))).await;
-        assert_eq!(secured, Secured { server: Standing::Down, wrote_signal: true, lacks: None });
+        assert_eq!(secured, Secured { server: ServerState::Down, wrote_signal: true, lacks: None });
         std::fs::write(&go, "").unwrap();
         wait_for("the server to be up", SOON, || server.is_running());
         server.wait_until("SELECT pg_is_in_recovery()", "t", SOON);
@@ -931,7 +933,7 @@ fn a_resumed_operation_opens_its_channels_again() {
             pid: 1,
             plan: plan(
                 vec![step("begin", Op::File(FileOp::RemoveFile { path: server.dir.join("nothing") }))],
-                vec![Back { if_started: vec!["begin".into()], step: step("write", write).at(1) }],
+                vec![RollbackStep { if_started: vec!["begin".into()], step: step("write", write).at(1) }],
                 node1(reached),
             ),
         };
@@ -962,8 +964,11 @@ fn a_resumed_operation_opens_its_channels_again() {
     let path = begun("2", local(&server));
     std::fs::create_dir(server.dir.join("state")).unwrap();
     let before = std::fs::read_to_string(&path).unwrap();
-    let me =
-        Holder { pid: std::process::id(), command: "standby switchover".into(), started_at: clock::now() };
+    let me = LocalLockHolder {
+        pid: std::process::id(),
+        command: "standby switchover".into(),
+        started_at: clock::now(),
+    };
     let lock = block_on(LocalLock::acquire(&server.dir.join("state"), &me)).unwrap();
     for verb in ["resume", "abandon"] {
         let refused = coordinator.pgbaton(["operation", verb]).run();
@@ -996,7 +1001,7 @@ fn row(server: &TestServer, conninfo: String) -> NodeRow {
 fn facts(context: &Context, server: &TestServer) -> ServerFacts {
     block_on(async {
         let session = context.connect(&Conninfo::parse(&server.conninfo()).unwrap()).await.unwrap();
-        server::ask(&session).await.unwrap()
+        server::query_server_facts(&session).await.unwrap()
     })
 }
 
@@ -1011,15 +1016,15 @@ fn a_node_is_local_only_if_that_is_proven() {
     let known = facts(&context, &server);
     let identifier = server.system_identifier();
     let there = row(&server, server.conninfo());
-    let whereabouts = |row, server, identifier, ssh_host| {
-        let known = Whereabouts { row, server, system_identifier: identifier, ssh_host };
+    let location = |row, server, identifier, ssh_host| {
+        let known = NodeLocation { row, server, system_identifier: identifier, ssh_host };
         block_on(node_location::far_end(&context, &known))
     };
     let is_local = |found: Result<FarEnd, Error>| matches!(found.unwrap().reached, Reached::Local { .. });
-    assert!(is_local(whereabouts(&there, Some(&known), None, None)));
+    assert!(is_local(location(&there, Some(&known), None, None)));
     // Another server of the same cluster answers under that name: what lies here is a copy.
     let later = ServerFacts { started_at: "2037-01-01 10:00:00.5+02".into(), ..known.clone() };
-    let found = whereabouts(&there, Some(&later), None, None).unwrap();
+    let found = location(&there, Some(&later), None, None).unwrap();
     let ssh = |destination: &str| Reached::Ssh {
         destination: destination.into(),
         options: vec!["-p".into(), "2222".into()],
@@ -1028,21 +1033,21 @@ fn a_node_is_local_only_if_that_is_proven() {
     };
     assert_eq!(found.reached, ssh("127.0.0.1"));
     let foreign = ServerFacts { system_identifier: "42".into(), ..known.clone() };
-    assert!(!is_local(whereabouts(&there, Some(&foreign), None, None)));
+    assert!(!is_local(location(&there, Some(&foreign), None, None)));
 
     server.stop(StopMode::Fast);
-    assert!(!is_local(whereabouts(&there, Some(&known), None, None)));
-    assert!(is_local(whereabouts(&there, None, Some(&identifier), None)));
-    assert!(!is_local(whereabouts(&there, None, Some("42"), None)));
+    assert!(!is_local(location(&there, Some(&known), None, None)));
+    assert!(is_local(location(&there, None, Some(&identifier), None)));
+    assert!(!is_local(location(&there, None, Some("42"), None)));
     // RFC 5737: an address that is never assigned.
     let elsewhere = row(&server, "host=192.0.2.1 user=repmgr".into());
-    assert_eq!(whereabouts(&elsewhere, None, Some(&identifier), None).unwrap().reached, ssh("192.0.2.1"));
-    let by_row = whereabouts(&elsewhere, None, Some(&identifier), Some("postgres@db1")).unwrap();
+    assert_eq!(location(&elsewhere, None, Some(&identifier), None).unwrap().reached, ssh("192.0.2.1"));
+    let by_row = location(&elsewhere, None, Some(&identifier), Some("postgres@db1")).unwrap();
     assert_eq!(by_row.reached, ssh("postgres@db1"));
     let other_id = NodeRow { node_id: 7, ..there.clone() };
-    assert!(!is_local(whereabouts(&other_id, None, Some(&identifier), None)));
+    assert!(!is_local(location(&other_id, None, Some(&identifier), None)));
     let nowhere = NodeRow { config_file: "/nowhere".into(), ..row(&server, "host=/tmp".into()) };
-    let error = whereabouts(&nowhere, None, Some(&identifier), None).unwrap_err();
+    let error = location(&nowhere, None, Some(&identifier), None).unwrap_err();
     assert!(error.text.hint.unwrap().contains("INSERT INTO pgbaton.node"));
 }
 
@@ -1069,7 +1074,8 @@ fn a_node_whose_server_runs_in_another_network_is_not_local() {
         ServerFacts { started_at, ..known.clone() }
     };
     let is_local = |server: Option<&ServerFacts>| {
-        let known = Whereabouts { row: &there, server, system_identifier: Some(&identifier), ssh_host: None };
+        let known =
+            NodeLocation { row: &there, server, system_identifier: Some(&identifier), ssh_host: None };
         let found = block_on(node_location::far_end(&context, &known)).unwrap();
         matches!(found.reached, Reached::Local { .. })
     };

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use pgbaton::error::{Exit, ISSUE_CODES};
-use pgbaton::facts::check_name::Name;
+use pgbaton::facts::check_name::CheckName;
 use regex::Regex;
 
 use crate::support::{Pgbaton, run_tool};
@@ -160,7 +160,7 @@ fn every_issue_code_is_in_the_manual() {
 #[test]
 fn every_check_is_in_the_manual() {
     let page = std::fs::read_to_string(root().join("man/pgbaton.1")).unwrap();
-    for name in Name::ALL {
+    for name in CheckName::ALL {
         let line = format!("{:<21} {}\n", name.as_str(), name.meaning());
         assert!(page.contains(&line), "{line}");
     }

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use pgbaton::Exit;
-use pgbaton::journal::{self, Loaded, Stage, Status};
+use pgbaton::journal::{self, Loaded, OperationStatus, Stage};
 use pgbaton::plan::far_end::Reached;
-use pgbaton::plan::{FileOp, Op, Probe, Request, Standby};
+use pgbaton::plan::{FileOp, Op, Probe, SignalRequest, Standby};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal").join(name)
@@ -31,14 +31,14 @@ fn every_journal_that_was_ever_written_can_be_read() {
 #[test]
 fn a_finished_journal_is_finished() {
     let loaded = load("1-clone-finished.jsonl");
-    assert_eq!(loaded.status(), Status::Finished { exit: Exit::Done });
+    assert_eq!(loaded.status(), OperationStatus::Finished { exit: Exit::Done });
     assert_eq!((loaded.header.node_id, loaded.header.command.as_str()), (2, "standby clone"));
 }
 
 #[test]
 fn a_journal_truncated_within_the_promotion_is_past_the_point_of_no_return() {
     let loaded = load("1-switchover-killed.jsonl");
-    assert_eq!(loaded.status(), Status::Unfinished { past_no_return: true, going_back: false });
+    assert_eq!(loaded.status(), OperationStatus::Unfinished { past_no_return: true, going_back: false });
     assert!(loaded.torn_line.is_some());
     let past = loaded.past();
     assert!(past.started(Stage::Forward, "promote") && !past.done(Stage::Forward, "promote"));
@@ -47,7 +47,7 @@ fn a_journal_truncated_within_the_promotion_is_past_the_point_of_no_return() {
 #[test]
 fn fields_of_later_versions_are_ignored() {
     let loaded = load("1-fields-of-later-versions.jsonl");
-    assert_eq!(loaded.status(), Status::Unfinished { past_no_return: false, going_back: true });
+    assert_eq!(loaded.status(), OperationStatus::Unfinished { past_no_return: false, going_back: true });
     assert_eq!(loaded.past().going_back(), Some(Exit::Switchover));
 }
 
@@ -129,9 +129,9 @@ fn every_effect_and_every_question_has_a_fixture() {
             Probe::Lasts { .. } => 209,
         },
         Op::File(FileOp::WriteSecretFile { .. }) => 14,
-        Op::Signal { request: Request::FastShutdown, .. } => 15,
-        Op::Signal { request: Request::ImmediateShutdown, .. } => 21,
-        Op::Signal { request: Request::Reload, .. } => 22,
+        Op::Signal { request: SignalRequest::FastShutdown, .. } => 15,
+        Op::Signal { request: SignalRequest::ImmediateShutdown, .. } => 21,
+        Op::Signal { request: SignalRequest::Reload, .. } => 22,
         Op::Promote { .. } => 16,
         Op::Spawn(_) => 25,
         Op::RestartAsPrimary { .. } => 26,

@@ -1,6 +1,6 @@
 //! The options that say where: every command acts on the node that is named, or does nothing.
 
-use pgbaton::verb::{Node, Use, Verb};
+use pgbaton::verb::{NodeOption, OptionGroup, Verb};
 
 use crate::support::{Nodes, Output, postgres};
 
@@ -13,7 +13,7 @@ fn words(verb: Verb) -> Vec<&'static str> {
         "operation cleanup" => words.push("--newest=100"),
         _ => {}
     }
-    if verb.has(Use::DryRun) {
+    if verb.has(OptionGroup::DryRun) {
         words.push("--dry-run");
     }
     words
@@ -39,21 +39,21 @@ fn every_command_acts_on_the_node_that_is_named_or_on_none() {
         for more in [["--node-id", "2"], ["--node-name", "node2"]] {
             let output = run(&more);
             match verb.traits().node {
-                Node::HandedOver => {
+                NodeOption::HandedOver => {
                     assert!(output.stderr.contains(&there), "{verb:?} was not handed over: {output:?}");
                     assert!(!output.stderr.contains("cannot be used"), "{verb:?}: {output:?}");
                 }
-                Node::Subject => {
+                NodeOption::Subject => {
                     let said = format!("{}{}", output.stdout, output.stderr);
                     assert!(!said.contains("cannot be used"), "{verb:?}: {output:?}");
                     let other =
                         said.contains("\"node1\" (ID 1) is") || said.contains("unregister node \"node1\"");
                     assert!(!other, "{verb:?}: {output:?}");
                 }
-                Node::Local => {
+                NodeOption::Local => {
                     output.code(refusal(verb)).says("acts on the local node only");
                 }
-                Node::Meaningless => {
+                NodeOption::Meaningless => {
                     output.code(refusal(verb)).says("cannot be used with");
                 }
             }
@@ -62,11 +62,11 @@ fn every_command_acts_on_the_node_that_is_named_or_on_none() {
             let output = run(&more);
             match (verb.traits().node, verb.words()) {
                 // Events and monitoring records of a node that is gone are still there.
-                (Node::Subject, "cluster event" | "cluster cleanup") => {
+                (NodeOption::Subject, "cluster event" | "cluster cleanup") => {
                     let shown = output.stdout.contains("node1") || output.stdout.contains("node2");
                     assert!(!shown, "{verb:?}: {output:?}");
                 }
-                (Node::HandedOver | Node::Subject, _) => {
+                (NodeOption::HandedOver | NodeOption::Subject, _) => {
                     output.code(1).says("is not registered");
                 }
                 _ => {
@@ -75,14 +75,14 @@ fn every_command_acts_on_the_node_that_is_named_or_on_none() {
             }
         }
         // The local node may be named, too.
-        if verb.traits().node != Node::Meaningless {
+        if verb.traits().node != NodeOption::Meaningless {
             let output = run(&["--node-id", "1", "--node-name", "node1"]);
             for said in ["cannot be used", "acts on the local", "is not registered", &there] {
                 assert!(!output.stderr.contains(said), "{verb:?}: {output:?}");
             }
         }
         // A server elsewhere: what does not connect there refuses.
-        if !verb.has(Use::Connection) {
+        if !verb.has(OptionGroup::Connection) {
             let output = run(&["-h", "127.0.0.1", "-p", &two.port.to_string()]);
             output.code(refusal(verb)).says("cannot be used with");
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgbaton::system::clock;
-use pgbaton::system::lock::{Holder, LocalLock};
+use pgbaton::system::lock::{LocalLock, LocalLockHolder};
 use rustix::process::Signal;
 
 use crate::support::{
@@ -273,7 +273,8 @@ fn nothing_is_written_on_the_host_of_the_dead_primary_by_a_promotion_that_does_n
     std::fs::remove_file(&open).unwrap();
 
     // Another operation runs there.
-    let me = Holder { pid: std::process::id(), command: "node start".into(), started_at: clock::now() };
+    let me =
+        LocalLockHolder { pid: std::process::id(), command: "node start".into(), started_at: clock::now() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let taken = runtime.block_on(LocalLock::acquire(&there, &me)).unwrap();
     for more in [&["--dry-run"][..], &["--force"]] {

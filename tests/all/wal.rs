@@ -3,7 +3,7 @@
 use pgbaton::pg::control_file::{self, ControlState};
 use pgbaton::pg::history::TimelineId;
 use pgbaton::pg::lsn::Lsn;
-use pgbaton::pg::wal::{Found, Wal};
+use pgbaton::pg::wal::{RecordRead, Wal};
 
 use crate::support::{self, StopMode, TestCluster, TestServer, versions};
 
@@ -48,8 +48,10 @@ fn records_begin_and_end_where_pg_waldump_says() {
             assert_eq!(records.last(), Some(&control.checkpoint));
             assert_eq!(dumped(&server, end).0, []);
             for pair in records.windows(2) {
-                let Found::Record(record) = wal.read(pair[0]).unwrap() else { panic!("none at {}", pair[0]) };
-                let Found::Record(next) = wal.read(record.end).unwrap() else {
+                let RecordRead::Record(record) = wal.read(pair[0]).unwrap() else {
+                    panic!("none at {}", pair[0])
+                };
+                let RecordRead::Record(next) = wal.read(record.end).unwrap() else {
                     panic!("none after {}", pair[0])
                 };
                 assert_eq!((record.start, next.start), (pair[0], pair[1]));

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Asked, Clock, Evidence, Finding, Findings, HostAnswer, HostFacts, More, Status, Thresholds, judge,
+    CheckAnswer, CheckServerFacts, CheckStatus, Clock, Evidence, Finding, Findings, HostAnswer, HostFacts,
+    Thresholds, judge,
 };
 use crate::assess::cluster::examples::{healthy, view};
 use crate::facts::check_facts;
-use crate::facts::check_name::Name;
+use crate::facts::check_name::CheckName;
 use crate::facts::cluster::ClusterFacts;
-use crate::facts::host::Place;
+use crate::facts::host::FileSystemSpace;
 use crate::facts::topology::Topology;
 use crate::registry::NodeType;
 
@@ -17,14 +18,14 @@ use crate::registry::NodeType;
 pub(crate) struct Example {
     pub(crate) facts: ClusterFacts,
     pub(crate) topology: Option<Topology>,
-    pub(crate) asked: BTreeMap<i32, Asked>,
+    pub(crate) asked: BTreeMap<i32, CheckAnswer>,
     pub(crate) hosts: BTreeMap<i32, HostAnswer>,
     pub(crate) thresholds: Thresholds,
     pub(crate) expected: Option<NodeType>,
 }
 
-fn more() -> More {
-    More {
+fn more() -> CheckServerFacts {
+    CheckServerFacts {
         database: "repmgr".into(),
         sees_settings: true,
         data_directory: Some("/data".into()),
@@ -44,7 +45,7 @@ fn more() -> More {
 }
 
 fn host() -> HostFacts {
-    let place = |what: &str, free_bytes| Place {
+    let place = |what: &str, free_bytes| FileSystemSpace {
         what: what.into(),
         path: format!("/{what}").into(),
         free_bytes,
@@ -72,7 +73,7 @@ impl Example {
             topology: None,
             asked: ids
                 .into_iter()
-                .map(|id| (id, Asked { more: Ok(more()), clock, exposed_password: false }))
+                .map(|id| (id, CheckAnswer { more: Ok(more()), clock, exposed_password: false }))
                 .collect(),
             hosts: ids.into_iter().map(|id| (id, Ok(host()))).collect(),
             thresholds: Thresholds {
@@ -85,7 +86,7 @@ impl Example {
         }
     }
 
-    pub(crate) fn more(&mut self, id: i32) -> &mut More {
+    pub(crate) fn more(&mut self, id: i32) -> &mut CheckServerFacts {
         self.asked.get_mut(&id).unwrap().more.as_mut().unwrap()
     }
 
@@ -102,13 +103,13 @@ impl Example {
             hosts: &self.hosts,
             thresholds: &self.thresholds,
         };
-        let usual: Vec<Name> = Name::ALL.iter().copied().filter(|name| name.is_usual()).collect();
+        let usual: Vec<CheckName> = CheckName::ALL.iter().copied().filter(|name| name.is_usual()).collect();
         judge(&evidence, &usual, None, self.expected.as_ref())
     }
 
     /// Makes one check on one node, after a change to what is well.
     #[track_caller]
-    pub(crate) fn one(name: Name, id: i32, change: impl FnOnce(&mut Self)) -> Finding {
+    pub(crate) fn one(name: CheckName, id: i32, change: impl FnOnce(&mut Self)) -> Finding {
         let mut example = Self::healthy();
         change(&mut example);
         let view = view(example.topology.as_ref());
@@ -125,7 +126,7 @@ impl Example {
 }
 
 /// Returns the findings with a status, as `2 upstream`.
-pub(crate) fn statuses(findings: &Findings, wanted: impl Fn(Status) -> bool) -> Vec<String> {
+pub(crate) fn statuses(findings: &Findings, wanted: impl Fn(CheckStatus) -> bool) -> Vec<String> {
     let each =
         findings.nodes.iter().flat_map(|node| node.checks.iter().map(move |check| (node.node_id, check)));
     each.filter(|(_, check)| wanted(check.status))

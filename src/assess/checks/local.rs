@@ -1,8 +1,8 @@
 //! What the host of the node says: space, logins, the data directory, and what was left unfinished.
 
-use super::{Figures, Finding, HostFacts, Judge, Status, count};
-use crate::facts::check_name::Name;
-use crate::facts::host::Unseen;
+use super::{CheckStatus, Figures, Finding, HostFacts, NodeChecks, count};
+use crate::facts::check_name::CheckName;
+use crate::facts::host::UnreadablePath;
 use crate::registry::NodeType;
 use crate::units::size;
 
@@ -12,7 +12,7 @@ const NOT_LOOKED_AT: &str = "its host was not queried";
 const SILENT: &str = "the file system does not respond";
 const NO_TIME: &str = "The query timed out.";
 
-impl Judge<'_> {
+impl NodeChecks<'_> {
     /// Returns what the host of the node says, or why it says nothing.
     pub(crate) fn host(&self) -> Result<&HostFacts, &str> {
         match self.evidence.hosts.get(&self.node.row.node_id) {
@@ -23,13 +23,13 @@ impl Judge<'_> {
     }
 
     /// The host does not respond: reported once for all such nodes, it does not raise the verdict.
-    fn not_looked_at(&self, name: Name, why: &str) -> Finding {
+    fn not_looked_at(&self, name: CheckName, why: &str) -> Finding {
         Finding::unknown(name, NOT_LOOKED_AT).detail(why).quiet()
     }
 
     /// Whether the configuration names the data directory of the running server.
     pub(crate) fn data_directory(&self) -> Finding {
-        const NAME: Name = Name::DataDirectory;
+        const NAME: CheckName = CheckName::DataDirectory;
         let host = match self.host() {
             Ok(host) => host,
             Err(why) => return self.not_looked_at(NAME, why),
@@ -45,7 +45,7 @@ impl Judge<'_> {
             // A path of the same name on another host, or a copy behind another server's port.
             (Some(true), _) if host.runs_on_it == Some(false) => Finding::new(
                 NAME,
-                Status::Critical,
+                CheckStatus::Critical,
                 format!("{words}; the server that responds does not run on it"),
             )
             .detail("It reports a data directory with that path, but was not started on the one on this host.")
@@ -56,7 +56,7 @@ impl Judge<'_> {
             let actual = reported.map_or_else(|| "another".to_string(), |path| path.display().to_string());
                 Finding::new(
                     NAME,
-                    Status::Critical,
+                    CheckStatus::Critical,
                     format!("{words}; actual data directory is \"{actual}\""),
                 )
                 .hint("Correct data_directory in the configuration file of the node.")
@@ -65,7 +65,7 @@ impl Judge<'_> {
             _ if host.runs_on_it == Some(true) => Finding::ok(NAME, words).figures(figures(None)),
             _ if !host.is_data_directory => Finding::new(
                 NAME,
-                Status::Critical,
+                CheckStatus::Critical,
                 format!("configured \"data_directory\" \"{configured}\" is not a PostgreSQL data directory"),
             )
             .hint("Correct data_directory in the configuration file of the node.")
@@ -78,7 +78,7 @@ impl Judge<'_> {
 
     /// Whether it would start in its current role: its files decide, and a running server ignores them.
     pub(crate) fn standby_signal(&self) -> Option<Finding> {
-        const NAME: Name = Name::StandbySignal;
+        const NAME: CheckName = CheckName::StandbySignal;
         let row = &self.node.row;
         if row.node_type == NodeType::Witness {
             return None;
@@ -99,7 +99,7 @@ impl Judge<'_> {
         };
         Some(match (is_standby, signal) {
             (true, false) => {
-                Finding::new(NAME, Status::Critical, format!("a standby that would start as a primary{down}"))
+                Finding::new(NAME, CheckStatus::Critical, format!("a standby that would start as a primary{down}"))
                     .detail("standby.signal is missing in its data directory: the next start would make a second primary.")
                     .hint(match server {
                         Some(_) => {
@@ -113,7 +113,7 @@ impl Judge<'_> {
                     })
             }
             (false, true) if server.is_some() => {
-                Finding::new(NAME, Status::Critical, "a primary that would start as a standby")
+                Finding::new(NAME, CheckStatus::Critical, "a primary that would start as a standby")
                     .detail("It has standby.signal, which a running server ignores: after the next start there would be no primary.")
                     .hint("If no pgbaton command is running, remove the file \"standby.signal\" from its data directory.")
             }
@@ -125,7 +125,7 @@ impl Judge<'_> {
 
     /// Whether its WAL receiver could log in everywhere.
     pub(crate) fn replication_login(&self) -> Finding {
-        const NAME: Name = Name::ReplicationLogin;
+        const NAME: CheckName = CheckName::ReplicationLogin;
         let host = match self.host() {
             Ok(host) => host,
             Err(why) => return self.not_looked_at(NAME, why),
@@ -164,7 +164,7 @@ impl Judge<'_> {
                     .iter()
                     .map(|(name, why)| format!("\"{name}\": {}", crate::error::sentence(why)))
                     .collect();
-                Finding::new(NAME, Status::Warning, format!("login fails to {}", names.join(", ")))
+                Finding::new(NAME, CheckStatus::Warning, format!("login fails to {}", names.join(", ")))
                     .detail(format!("After a promotion or switchover the node could not follow the new primary. {}", said.join(" ")))
                     .hint(
                         "Check pg_hba.conf there (database \"replication\"), and the password file of the user that runs the \
@@ -177,7 +177,7 @@ impl Judge<'_> {
 
     /// Whether there is enough free space.
     pub(crate) fn free_space(&self) -> Finding {
-        const NAME: Name = Name::FreeSpace;
+        const NAME: CheckName = CheckName::FreeSpace;
         let limits = self.evidence.thresholds.free_percent;
         let host = match self.host() {
             Ok(host) => host,
@@ -197,11 +197,11 @@ impl Judge<'_> {
         let percent = place.free_percent();
         let (broken, unseen): (Vec<_>, Vec<_>) = host.unseen.iter().partition(|unseen| unseen.broken);
         let status = match percent {
-            percent if percent < limits.1 || !broken.is_empty() => Status::Critical,
-            percent if percent < limits.0 => Status::Warning,
+            percent if percent < limits.1 || !broken.is_empty() => CheckStatus::Critical,
+            percent if percent < limits.0 => CheckStatus::Warning,
             // What cannot be seen may be full.
-            _ if !unseen.is_empty() => Status::Unknown,
-            _ => Status::Ok,
+            _ if !unseen.is_empty() => CheckStatus::Unknown,
+            _ => CheckStatus::Ok,
         };
         let all: Vec<String> = places
             .iter()
@@ -215,7 +215,7 @@ impl Judge<'_> {
                 )
             })
             .collect();
-        let named = |places: &[&Unseen]| -> String {
+        let named = |places: &[&UnreadablePath]| -> String {
             let each = places.iter().map(|unseen| format!("{} ({})", unseen.what, unseen.path.display()));
             each.collect::<Vec<_>>().join(", ")
         };
@@ -228,16 +228,16 @@ impl Judge<'_> {
             ));
         }
         let words = match status {
-            Status::Critical if !broken.is_empty() && percent >= limits.1 => {
+            CheckStatus::Critical if !broken.is_empty() && percent >= limits.1 => {
                 format!("{} is a dangling symbolic link", named(&broken))
             }
-            Status::Unknown => format!("{} cannot be examined", named(&unseen)),
+            CheckStatus::Unknown => format!("{} cannot be examined", named(&unseen)),
             _ => format!("{percent:.0} % free for {}, {}", place.what, size(place.free_bytes)),
         };
         let found = Finding::new(NAME, status, words).detail(detail).value(percent, "percent").limits(limits);
         match status {
-            Status::Ok => found,
-            Status::Unknown => match &host.other_owner {
+            CheckStatus::Ok => found,
+            CheckStatus::Unknown => match &host.other_owner {
                 Some(owner) => as_owner(found, owner),
                 None => found,
             },
@@ -251,7 +251,7 @@ impl Judge<'_> {
 
     /// Whether an interrupted operation is left there.
     pub(crate) fn unfinished_operation(&self) -> Finding {
-        const NAME: Name = Name::UnfinishedOperation;
+        const NAME: CheckName = CheckName::UnfinishedOperation;
         let host = match self.host() {
             Ok(host) => host,
             Err(why) => return self.not_looked_at(NAME, why),
@@ -263,7 +263,7 @@ impl Judge<'_> {
             ),
             Some((id, command)) => Finding::new(
                 NAME,
-                Status::Warning,
+                CheckStatus::Warning,
                 format!("operation \"{command}\" is unfinished"),
             )
             .detail(format!("Its id is {id}."))
@@ -284,7 +284,7 @@ impl Judge<'_> {
                 }
             }
             None if host.half_rewound => {
-                Finding::new(NAME, Status::Critical, "a rewind was begun and not finished")
+                Finding::new(NAME, CheckStatus::Critical, "a rewind was begun and not finished")
                     .detail("No server starts on this data directory.")
                     .hint(format!("Run \"pgbaton node rejoin\" on \"{}\".", self.name()))
                     .next("pgbaton node rejoin", self.node)

@@ -1,18 +1,18 @@
 //! Logical replication slots: whether they are usable, and whether a standby has copies of the failover slots.
 
-use super::{Finding, Judge, Status, count};
-use crate::facts::check_name::Name;
+use super::{CheckStatus, Finding, NodeChecks, count};
+use crate::facts::check_name::CheckName;
 use crate::facts::server::{ServerFacts, Slot};
 use crate::pg::quote::quote_literal;
 
-impl Judge<'_> {
+impl NodeChecks<'_> {
     /// Whether its logical slots can be used, now or as the primary.
     pub(crate) fn logical_slots(&self, server: &ServerFacts) -> Finding {
         if server.in_recovery { self.copies(server) } else { self.of_primary(server) }
     }
 
     fn of_primary(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::LogicalSlots;
+        const NAME: CheckName = CheckName::LogicalSlots;
         let logical: Vec<&Slot> = server.slots.iter().filter(|slot| slot.slot_type == "logical").collect();
         let invalid: Vec<String> = logical
             .iter()
@@ -20,7 +20,7 @@ impl Judge<'_> {
             .collect();
         if !invalid.is_empty() {
             let message = format!("{} logical replication slots are invalid", invalid.len());
-            return Finding::new(NAME, Status::Critical, message)
+            return Finding::new(NAME, CheckStatus::Critical, message)
                 .detail(format!("Nothing can be read from {} any more.", invalid.join(", ")))
                 .hint("Drop them, and set their subscribers up again.")
                 .value(count(invalid.len()), "slots");
@@ -34,7 +34,7 @@ impl Judge<'_> {
         if waits && !absent.is_empty() {
             let names: Vec<String> = absent.iter().map(|name| format!("\"{name}\"")).collect();
             let left: Vec<&str> = there.into_iter().map(String::as_str).collect();
-            return Finding::new(NAME, Status::Critical, "subscribers of failover slots receive nothing from this node")
+            return Finding::new(NAME, CheckStatus::Critical, "subscribers of failover slots receive nothing from this node")
                 .detail(format!(
                     "synchronized_standby_slots names {}, which is missing or not in use.",
                     names.join(", ")
@@ -55,7 +55,7 @@ impl Judge<'_> {
     }
 
     fn copies(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::LogicalSlots;
+        const NAME: CheckName = CheckName::LogicalSlots;
         let Some((_, primary)) = self.primary().and_then(|(node, _)| Some((node, node.facts()?))) else {
             return Finding::ok(NAME, "N/A - there is no primary to compare with").value(0.0, "slots");
         };
@@ -72,7 +72,7 @@ impl Judge<'_> {
                 .collect();
             return Finding::new(
                 NAME,
-                Status::Critical,
+                CheckStatus::Critical,
                 "replication slots are not synchronized to this node",
             )
             .detail(format!(
@@ -109,7 +109,7 @@ impl Judge<'_> {
         }
         let message =
             format!("{} of {all} failover slots would be lost by a promotion of this node", missing.len());
-        Finding::new(NAME, Status::Warning, message)
+        Finding::new(NAME, CheckStatus::Warning, message)
             .detail(format!("They are {}.", missing.join(", ")))
             .hint("See the server log of this node for what synchronization waits for.")
             .value(count(missing.len()), "slots")

@@ -23,14 +23,14 @@ use crate::facts::server::ServerFacts;
 use crate::pg::quote::quote_ident;
 use crate::registry::NodeType;
 
-pub use crate::facts::check_facts::{Asked, Clock, More, Repmgrd, ask};
-pub use crate::facts::check_name::{Name, Needs};
+pub use crate::facts::check_facts::{CheckAnswer, CheckServerFacts, Clock, Repmgrd, query_check_facts};
+pub use crate::facts::check_name::{CheckName, CheckNeeds};
 pub use crate::facts::host::{HostFacts, HostQuestion};
 
 /// How a check ended. The worse, the greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum CheckStatus {
     /// No problem.
     #[default]
     Ok,
@@ -42,9 +42,9 @@ pub enum Status {
     Critical,
 }
 
-impl Status {
+impl CheckStatus {
     /// Returns the word of Nagios.
-    pub fn word(self) -> &'static str {
+    pub fn nagios_word(self) -> &'static str {
         match self {
             Self::Ok => "OK",
             Self::Unknown => "UNKNOWN",
@@ -54,7 +54,7 @@ impl Status {
     }
 }
 
-impl From<Severity> for Status {
+impl From<Severity> for CheckStatus {
     fn from(severity: Severity) -> Self {
         match severity {
             Severity::Notice => Self::Ok,
@@ -99,9 +99,9 @@ pub enum Figures {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// The check.
-    pub name: Name,
+    pub name: CheckName,
     /// How it ended.
-    pub status: Status,
+    pub status: CheckStatus,
     /// What was measured.
     #[serde(serialize_with = "number")]
     pub value: Option<f64>,
@@ -146,7 +146,7 @@ carries_text!(Finding);
 
 impl Finding {
     /// A finding with nothing but its message.
-    pub(crate) fn new(name: Name, status: Status, text: impl Into<Text>) -> Self {
+    pub(crate) fn new(name: CheckName, status: CheckStatus, text: impl Into<Text>) -> Self {
         Self {
             name,
             status,
@@ -161,12 +161,12 @@ impl Finding {
         }
     }
 
-    fn ok(name: Name, text: impl Into<Text>) -> Self {
-        Self::new(name, Status::Ok, text)
+    fn ok(name: CheckName, text: impl Into<Text>) -> Self {
+        Self::new(name, CheckStatus::Ok, text)
     }
 
-    fn unknown(name: Name, text: impl Into<Text>) -> Self {
-        Self::new(name, Status::Unknown, text)
+    fn unknown(name: CheckName, text: impl Into<Text>) -> Self {
+        Self::new(name, CheckStatus::Unknown, text)
     }
 
     fn value(mut self, value: f64, unit: &'static str) -> Self {
@@ -195,8 +195,8 @@ impl Finding {
     }
 
     /// Returns how much it counts in a verdict.
-    pub fn weight(&self) -> Status {
-        if self.quiet { Status::Ok } else { self.status }
+    pub fn weight(&self) -> CheckStatus {
+        if self.quiet { CheckStatus::Ok } else { self.status }
     }
 }
 
@@ -207,7 +207,7 @@ pub struct NodeFindings {
     pub node_id: i32,
     /// Its name.
     pub node_name: String,
-    /// In the order of [`Name::ALL`].
+    /// In the order of [`CheckName::ALL`].
     pub checks: Vec<Finding>,
 }
 
@@ -238,7 +238,7 @@ pub struct Evidence<'a> {
     /// What was known before, and whose point of view it is.
     pub view: &'a Viewpoint<'a>,
     /// What was asked for the checks, by node id.
-    pub asked: &'a BTreeMap<i32, Asked>,
+    pub asked: &'a BTreeMap<i32, CheckAnswer>,
     /// What the hosts report, by node id; or why they do not.
     pub hosts: &'a BTreeMap<i32, HostAnswer>,
     /// From the configuration.
@@ -259,7 +259,7 @@ pub struct Findings {
 /// Judges all nodes, or one. `expected` is the role that this one must have.
 pub fn judge(
     evidence: &Evidence<'_>,
-    names: &[Name],
+    names: &[CheckName],
     only: Option<i32>,
     expected: Option<&NodeType>,
 ) -> Findings {
@@ -269,7 +269,7 @@ pub fn judge(
     let nodes = nodes
         .map(|(node, view)| {
             let of_node = issues.iter().filter(|issue| issue.node_id == Some(node.row.node_id));
-            let judge = Judge {
+            let judge = NodeChecks {
                 evidence,
                 state: cluster.cluster.state,
                 node,
@@ -292,10 +292,10 @@ impl Findings {
     }
 
     /// Returns the verdict on all nodes that were judged, and on the cluster.
-    pub fn verdict(&self) -> Status {
+    pub fn verdict(&self) -> CheckStatus {
         let of_state = match self.cluster.cluster.state {
-            State::Healthy | State::Degraded => Status::Ok,
-            State::NoPrimary | State::SplitBrain | State::Unknown => Status::Critical,
+            State::Healthy | State::Degraded => CheckStatus::Ok,
+            State::NoPrimary | State::SplitBrain | State::Unknown => CheckStatus::Critical,
         };
         let of_cluster = self.of_cluster().map(|issue| issue.severity.into());
         of_cluster.chain([of_state, worst(&self.nodes)]).max().unwrap_or_default()
@@ -318,7 +318,7 @@ impl Findings {
                 next.push(command.clone());
             }
             // What was begun there decides whether and as what the node is started.
-            if finding.name == Name::UnfinishedOperation
+            if finding.name == CheckName::UnfinishedOperation
                 && let Some((_, whom)) = command.split_once(ON)
             {
                 let start = format!("pgbaton node start{ON}{whom}");
@@ -330,52 +330,52 @@ impl Findings {
 }
 
 /// Returns the worst that was found.
-pub fn worst(nodes: &[NodeFindings]) -> Status {
+pub fn worst(nodes: &[NodeFindings]) -> CheckStatus {
     nodes.iter().flat_map(|node| &node.checks).map(Finding::weight).max().unwrap_or_default()
 }
 
 /// Returns the check that an issue of `assess` belongs to; None for one that is judged where its cause is, on the upstream.
-fn of_issue(code: &str) -> Option<Name> {
+fn of_issue(code: &str) -> Option<CheckName> {
     Some(match code {
-        "node_unreachable" | "node_rejects" | "invalid_conninfo" => Name::DbConnection,
+        "node_unreachable" | "node_rejects" | "invalid_conninfo" => CheckName::DbConnection,
         "not_attached"
         | "not_streaming"
         | "receiver_hangs"
         | "upstream_differs"
         | "upstream_missing"
-        | "application_name_differs" => Name::Upstream,
-        "replay_paused" => Name::Replay,
+        | "application_name_differs" => CheckName::Upstream,
+        "replay_paused" => CheckName::Replay,
         // Has limits of its own, the critical one among them.
         "replication_lag" => return None,
         "slot_missing" | "slot_lost" | "slot_unused" | "slot_inactive" => return None,
-        "forked" | "history_unknown" | "primary_outdated" => Name::Timeline,
-        "foreign_cluster" | "same_server" | "wrong_server" => Name::Identity,
-        "standby_signal_missing" | "standby_signal_leftover" => Name::StandbySignal,
-        "version_differs" => Name::ServerVersion,
-        _ => Name::ServerRole,
+        "forked" | "history_unknown" | "primary_outdated" => CheckName::Timeline,
+        "foreign_cluster" | "same_server" | "wrong_server" => CheckName::Identity,
+        "standby_signal_missing" | "standby_signal_leftover" => CheckName::StandbySignal,
+        "version_differs" => CheckName::ServerVersion,
+        _ => CheckName::ServerRole,
     })
 }
 
 /// One node, as it is judged.
-struct Judge<'a> {
+struct NodeChecks<'a> {
     evidence: &'a Evidence<'a>,
     state: State,
     node: &'a NodeFacts,
     view: &'a NodeView,
     issues: Vec<&'a Issue>,
-    more: Option<&'a More>,
+    more: Option<&'a CheckServerFacts>,
     expected: Option<&'a NodeType>,
 }
 
-impl Judge<'_> {
+impl NodeChecks<'_> {
     /// Makes a check; None where there is nothing that it could be made on.
-    fn check(&self, name: Name) -> Option<Finding> {
+    fn check(&self, name: CheckName) -> Option<Finding> {
         let found = match (name, self.node.facts()) {
-            (Name::DbConnection, _) => self.db_connection(),
-            (Name::FreeSpace, _) => self.free_space(),
-            (Name::UnfinishedOperation, _) => self.unfinished_operation(),
-            (Name::ServerRole, _) => self.server_role()?,
-            (Name::StandbySignal, _) => self.standby_signal()?,
+            (CheckName::DbConnection, _) => self.db_connection(),
+            (CheckName::FreeSpace, _) => self.free_space(),
+            (CheckName::UnfinishedOperation, _) => self.unfinished_operation(),
+            (CheckName::ServerRole, _) => self.server_role()?,
+            (CheckName::StandbySignal, _) => self.standby_signal()?,
             // That it cannot be queried is reported once.
             (_, None) => return None,
             (_, Some(server)) => self.of_server(name, server)?,
@@ -383,36 +383,36 @@ impl Judge<'_> {
         Some(self.raised(found))
     }
 
-    fn of_server(&self, name: Name, server: &ServerFacts) -> Option<Finding> {
+    fn of_server(&self, name: CheckName, server: &ServerFacts) -> Option<Finding> {
         let is_witness = self.node.row.node_type == NodeType::Witness;
         Some(match name {
-            Name::ReplicationLag => self.replication_lag(server),
-            Name::ArchiveReady => self.archive_ready(),
-            Name::Upstream => self.upstream(server),
-            Name::Downstream => self.downstream(server),
-            Name::Slots => self.slots(server),
-            Name::MissingSlots => self.missing_slots(server),
-            Name::DataDirectory => self.data_directory(),
-            Name::Repmgrd => self.repmgrd(),
-            Name::Identity => self.identity(),
-            Name::WalRetained => self.wal_retained(server),
-            Name::Archiver => self.archiver(server),
-            Name::PendingRestart => self.pending_restart(),
-            Name::Clock => self.clock(),
+            CheckName::ReplicationLag => self.replication_lag(server),
+            CheckName::ArchiveReady => self.archive_ready(),
+            CheckName::Upstream => self.upstream(server),
+            CheckName::Downstream => self.downstream(server),
+            CheckName::Slots => self.slots(server),
+            CheckName::MissingSlots => self.missing_slots(server),
+            CheckName::DataDirectory => self.data_directory(),
+            CheckName::Repmgrd => self.repmgrd(),
+            CheckName::Identity => self.identity(),
+            CheckName::WalRetained => self.wal_retained(server),
+            CheckName::Archiver => self.archiver(server),
+            CheckName::PendingRestart => self.pending_restart(),
+            CheckName::Clock => self.clock(),
             // A witness is a server of its own: it replicates nothing.
             _ if is_witness => return None,
-            Name::ServerVersion => self.server_version(server),
-            Name::Timeline => self.timeline(server),
-            Name::Replay => self.replay(server),
-            Name::LogicalSlots => self.logical_slots(server),
-            Name::StandbySettings => self.standby_settings(server),
-            Name::Rewind => self.rewind(),
-            Name::ReplicationLogin => self.replication_login(),
-            Name::ServerRole
-            | Name::DbConnection
-            | Name::FreeSpace
-            | Name::UnfinishedOperation
-            | Name::StandbySignal => return None,
+            CheckName::ServerVersion => self.server_version(server),
+            CheckName::Timeline => self.timeline(server),
+            CheckName::Replay => self.replay(server),
+            CheckName::LogicalSlots => self.logical_slots(server),
+            CheckName::StandbySettings => self.standby_settings(server),
+            CheckName::Rewind => self.rewind(),
+            CheckName::ReplicationLogin => self.replication_login(),
+            CheckName::ServerRole
+            | CheckName::DbConnection
+            | CheckName::FreeSpace
+            | CheckName::UnfinishedOperation
+            | CheckName::StandbySignal => return None,
         })
     }
 
@@ -420,12 +420,13 @@ impl Judge<'_> {
     /// scripts know those of repmgr.
     fn raised(&self, mut found: Finding) -> Finding {
         // A former primary is no primary that a job for the primary should run on, whatever it reports itself.
-        let of_role = |issue: &&Issue| issue.code == "primary_outdated" && found.name == Name::ServerRole;
+        let of_role =
+            |issue: &&Issue| issue.code == "primary_outdated" && found.name == CheckName::ServerRole;
         let of_check = self.issues.iter().copied();
         let of_check = of_check.filter(|issue| of_issue(issue.code) == Some(found.name) || of_role(issue));
         let Some(issue) = of_check.max_by_key(|issue| issue.severity) else { return found };
-        let status = Status::from(issue.severity);
-        if status == Status::Ok || status < found.status {
+        let status = CheckStatus::from(issue.severity);
+        if status == CheckStatus::Ok || status < found.status {
             return found;
         }
         if status > found.status {
@@ -455,7 +456,7 @@ impl Judge<'_> {
     }
 
     /// The finding of a check for which the server did not respond.
-    fn not_asked(&self, name: Name) -> Finding {
+    fn not_asked(&self, name: CheckName) -> Finding {
         match self.evidence.asked.get(&self.node.row.node_id).map(|asked| &asked.more) {
             Some(Err(why)) => {
                 Finding::unknown(name, "could not query the server").detail(crate::error::sentence(why))
@@ -465,7 +466,7 @@ impl Judge<'_> {
     }
 
     /// The finding of a check that requires a privilege that the role lacks.
-    fn no_right(&self, name: Name, message: &str, grant: &str) -> Finding {
+    fn no_right(&self, name: CheckName, message: &str, grant: &str) -> Finding {
         Finding::unknown(name, message).hint(format!("On the primary run: GRANT {grant} TO {};", self.role()))
     }
 

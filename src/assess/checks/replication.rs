@@ -1,10 +1,10 @@
 //! A node among the others: its role, its history, its lag, and which node streams from which.
 
-use super::{CLOCK_S, Figures, Finding, Judge, Status, count};
+use super::{CLOCK_S, CheckStatus, Figures, Finding, NodeChecks, count};
 use crate::assess::alive::streams_from;
 use crate::assess::cluster::State;
 use crate::assess::history::{Relation, relation};
-use crate::facts::check_name::Name;
+use crate::facts::check_name::CheckName;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::pg::history::TimelineId;
@@ -13,16 +13,16 @@ use crate::registry::NodeType;
 
 const NO_SENDERS: &str = "the role lacks the privilege to see the state of replication";
 
-impl Judge<'_> {
+impl NodeChecks<'_> {
     /// Whether pgbaton can connect at all.
     pub(crate) fn db_connection(&self) -> Finding {
-        const NAME: Name = Name::DbConnection;
+        const NAME: CheckName = CheckName::DbConnection;
         match &self.node.server {
             Ok(server) => {
                 let connected = format!("connected as \"{}\"", server.role);
                 match self.evidence.asked.get(&self.node.row.node_id) {
                     Some(asked) if asked.exposed_password => {
-                        Finding::new(NAME, Status::Warning, format!("{connected}, with the password in clear text"))
+                        Finding::new(NAME, CheckStatus::Warning, format!("{connected}, with the password in clear text"))
                             .detail("The server asks for the password in clear text, and the connection has no TLS: the network path can \
                                 read it.")
                             .hint("Use scram-sha-256 in pg_hba.conf of that server, or TLS.")
@@ -30,8 +30,8 @@ impl Judge<'_> {
                     _ => Finding::ok(NAME, connected),
                 }
             }
-            Err(silence) => {
-                let found = Finding::new(NAME, Status::Critical, silence.message.clone());
+            Err(unavailable) => {
+                let found = Finding::new(NAME, CheckStatus::Critical, unavailable.message.clone());
                 if self.node.row.active {
                     found
                 } else {
@@ -43,8 +43,8 @@ impl Judge<'_> {
 
     /// Whether its role is the registered one, or the expected one; a primary must be the only one.
     pub(crate) fn server_role(&self) -> Option<Finding> {
-        const NAME: Name = Name::ServerRole;
-        let critical = |message: String| Finding::new(NAME, Status::Critical, message);
+        const NAME: CheckName = CheckName::ServerRole;
+        let critical = |message: String| Finding::new(NAME, CheckStatus::Critical, message);
         let row = &self.node.row;
         let server = match (self.node.facts(), self.expected) {
             (Some(server), _) => server,
@@ -74,7 +74,7 @@ impl Judge<'_> {
             Some(expected) if *expected != is => critical(format!("node is {is}, not {expected}")),
             _ => found,
         };
-        if is == NodeType::Primary && self.state == State::SplitBrain && found.status == Status::Ok {
+        if is == NodeType::Primary && self.state == State::SplitBrain && found.status == CheckStatus::Ok {
             let names =
                 self.evidence.facts.primaries().map(|(node, _)| format!("\"{}\"", node.row.node_name));
             let names: Vec<String> = names.collect();
@@ -92,34 +92,34 @@ impl Judge<'_> {
     pub(crate) fn identity(&self) -> Finding {
         let server = self.node.facts().map_or("", |server| server.system_identifier.as_str());
         Finding::ok(
-            Name::Identity,
+            CheckName::Identity,
             format!("system identifier {server}; no other node is registered with this server"),
         )
     }
 
     /// Whether it has the primary's major version; `assess` reports it if not.
     pub(crate) fn server_version(&self, server: &ServerFacts) -> Finding {
-        Finding::ok(Name::ServerVersion, format!("PostgreSQL {}", server.version))
+        Finding::ok(CheckName::ServerVersion, format!("PostgreSQL {}", server.version))
     }
 
     /// Whether replay is not paused; `assess` reports it if it is.
     pub(crate) fn replay(&self, server: &ServerFacts) -> Finding {
         Finding::ok(
-            Name::Replay,
+            CheckName::Replay,
             if server.in_recovery { "replay is not paused" } else { "N/A - node is primary" },
         )
     }
 
     /// How far it is behind the primary.
     pub(crate) fn replication_lag(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::ReplicationLag;
+        const NAME: CheckName = CheckName::ReplicationLag;
         let limits = self.evidence.thresholds.lag_s;
         let found = |status, message: String| Finding::new(NAME, status, message).limits(limits);
         if self.node.row.node_type == NodeType::Witness {
-            return found(Status::Ok, "N/A - node is witness".into()).value(0.0, "seconds");
+            return found(CheckStatus::Ok, "N/A - node is witness".into()).value(0.0, "seconds");
         }
         if !server.in_recovery {
-            return found(Status::Ok, "N/A - node is primary".into()).value(0.0, "seconds");
+            return found(CheckStatus::Ok, "N/A - node is primary".into()).value(0.0, "seconds");
         }
         // A clock that is behind makes it negative, and what is rounded to nothing is no "-0".
         let Some(lag) = self.view.replay_lag_s.map(|lag| lag.round().max(0.0) + 0.0) else {
@@ -140,7 +140,7 @@ impl Judge<'_> {
                     "It has diverged from the primary, or it has replayed no transaction since it was started."
                 }
             };
-            return found(Status::Unknown, "unable to query replication lag".into()).detail(why);
+            return found(CheckStatus::Unknown, "unable to query replication lag".into()).detail(why);
         };
         let (warning, critical) = limits;
         // As late as it is meant to be is on time.
@@ -148,19 +148,19 @@ impl Judge<'_> {
         let meant = if delay > 0.0 { format!(", {delay} of them meant") } else { String::new() };
         match lag - delay {
             late if late >= critical => {
-                found(Status::Critical, format!("{lag} seconds{meant}, critical threshold: {critical}"))
+                found(CheckStatus::Critical, format!("{lag} seconds{meant}, critical threshold: {critical}"))
             }
             late if late > warning => {
-                found(Status::Warning, format!("{lag} seconds{meant}, warning threshold: {warning}"))
+                found(CheckStatus::Warning, format!("{lag} seconds{meant}, warning threshold: {warning}"))
             }
-            _ => found(Status::Ok, format!("{lag} seconds{meant}")),
+            _ => found(CheckStatus::Ok, format!("{lag} seconds{meant}")),
         }
         .value(lag, "seconds")
     }
 
     /// Whether it streams from where it is registered to.
     pub(crate) fn upstream(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::Upstream;
+        const NAME: CheckName = CheckName::Upstream;
         let row = &self.node.row;
         if row.node_type == NodeType::Witness {
             return Finding::ok(NAME, "N/A - node is a witness");
@@ -172,7 +172,7 @@ impl Judge<'_> {
         let Some(upstream) = row.upstream_node_id.and_then(|id| self.evidence.facts.node(id)) else {
             return Finding::new(
                 NAME,
-                Status::Critical,
+                CheckStatus::Critical,
                 format!("{own} is a standby but no upstream record found"),
             );
         };
@@ -182,7 +182,7 @@ impl Judge<'_> {
             (Some(true), Some(facts)) if !facts.sees_senders => self.no_right(NAME, NO_SENDERS, "pg_monitor"),
             (Some(true), _) => Finding::ok(NAME, format!("{own} is attached to {name}")),
             (Some(false), _) => {
-                Finding::new(NAME, Status::Critical, format!("{own} is not attached to {name}"))
+                Finding::new(NAME, CheckStatus::Critical, format!("{own} is not attached to {name}"))
             }
             (None, _) => {
                 Finding::unknown(NAME, format!("{own} has a WAL receiver, but {name} does not respond"))
@@ -199,7 +199,7 @@ impl Judge<'_> {
 
     /// Whether all nodes that should stream from it do.
     pub(crate) fn downstream(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::Downstream;
+        const NAME: CheckName = CheckName::Downstream;
         let hangs = |node: &NodeFacts| node.facts()?.hangs(server.sender_of(&node.row.node_name));
         // One that starts up or takes a backup does not follow, nor does one whose WAL receiver is listed and hangs.
         let follows = |node: &&NodeFacts| {
@@ -234,7 +234,7 @@ impl Judge<'_> {
             (0, _) => Finding::ok(NAME, "this node has no downstream nodes"),
             (_, []) if !renamed.is_empty() => Finding::new(
                 NAME,
-                Status::Warning,
+                CheckStatus::Warning,
                 format!(
                     "{} of {all} downstream nodes attached under another application_name: {}",
                     renamed.len(),
@@ -246,7 +246,7 @@ impl Judge<'_> {
             (_, []) => Finding::ok(NAME, format!("{there} of {all} downstream nodes attached")),
             (_, gone) => Finding::new(
                 NAME,
-                Status::Critical,
+                CheckStatus::Critical,
                 format!(
                     "{} of {all} downstream nodes not attached; missing: {}",
                     gone.len(),
@@ -261,7 +261,7 @@ impl Judge<'_> {
 
     /// Whether there is a slot for each of them.
     pub(crate) fn missing_slots(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::MissingSlots;
+        const NAME: CheckName = CheckName::MissingSlots;
         let names = self.followers().filter_map(|node| node.row.slot_name.clone());
         let missing: Vec<String> = names.filter(|name| server.slot(name).is_none()).collect();
         let found = if missing.is_empty() {
@@ -276,7 +276,7 @@ impl Judge<'_> {
                 .collect();
             Finding::new(
                 NAME,
-                Status::Critical,
+                CheckStatus::Critical,
                 format!("{many} physical replication slots are missing: {}", missing.join(", ")),
             )
             .detail("A standby whose configured slot is missing cannot stream.")
@@ -287,7 +287,7 @@ impl Judge<'_> {
 
     /// Whether its history is the primary's; `assess` reports a node that has diverged.
     pub(crate) fn timeline(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::Timeline;
+        const NAME: CheckName = CheckName::Timeline;
         let own = server.timeline;
         let found = match self.primary() {
             None => Finding::unknown(NAME, format!("on timeline {own}; there is no primary to compare with")),
@@ -299,7 +299,7 @@ impl Judge<'_> {
                 match relation(server, there) {
                     Relation::Forked { evidence, .. } => Finding::new(
                         NAME,
-                        Status::Critical,
+                        CheckStatus::Critical,
                         format!("it has diverged from \"{name}\""),
                     )
                     .detail(evidence.sentence(name)),
@@ -328,7 +328,7 @@ impl Judge<'_> {
 
     /// In an old cluster the first segment of the timeline is long gone, on every node: no news, day for day.
     fn uncompared(&self, own: TimelineId, streams: bool, why: &str) -> Finding {
-        const NAME: Name = Name::Timeline;
+        const NAME: CheckName = CheckName::Timeline;
         if streams {
             return Finding::ok(NAME, format!("on timeline {own}, streams from its upstream")).detail(why);
         }
@@ -337,7 +337,7 @@ impl Judge<'_> {
 
     /// Whether its clock agrees with the primary's, or else with the first that was read.
     pub(crate) fn clock(&self) -> Finding {
-        const NAME: Name = Name::Clock;
+        const NAME: CheckName = CheckName::Clock;
         let clock_of = |id: i32| self.evidence.asked.get(&id).and_then(|asked| asked.clock);
         let Some(own) = clock_of(self.node.row.node_id) else {
             return Finding::unknown(NAME, "its clock could not be read").limits(CLOCK_S);
@@ -356,12 +356,12 @@ impl Judge<'_> {
         let certain = (difference.abs() - own.uncertainty_s - there.uncertainty_s).max(0.0);
         let way = if difference < 0.0 { "behind" } else { "ahead of" };
         let status = match certain {
-            certain if certain >= CLOCK_S.1 => Status::Critical,
-            certain if certain >= CLOCK_S.0 => Status::Warning,
-            _ => Status::Ok,
+            certain if certain >= CLOCK_S.1 => CheckStatus::Critical,
+            certain if certain >= CLOCK_S.0 => CheckStatus::Warning,
+            _ => CheckStatus::Ok,
         };
         let found = match status {
-            Status::Ok => Finding::ok(NAME, format!("its clock agrees with that of \"{name}\"")),
+            CheckStatus::Ok => Finding::ok(NAME, format!("its clock agrees with that of \"{name}\"")),
             _ => Finding::new(
                 NAME,
                 status,

@@ -1,7 +1,7 @@
 //! One server by itself: archiving, slots, settings, and what a rewind would need.
 
-use super::{Figures, Finding, Judge, Status, count};
-use crate::facts::check_name::Name;
+use super::{CheckStatus, Figures, Finding, NodeChecks, count};
+use crate::facts::check_name::CheckName;
 use crate::facts::rejoin::grants_to_rewind;
 use crate::facts::server::{ServerFacts, Slot};
 use crate::pg::quote::quote_literal;
@@ -13,10 +13,10 @@ const SHOWN: usize = 5;
 /// Seconds after which an archiver that has done nothing with a file that waits is taken to be stuck.
 const STUCK_S: f64 = 600.0;
 
-impl Judge<'_> {
+impl NodeChecks<'_> {
     /// How much waits to be archived.
     pub(crate) fn archive_ready(&self) -> Finding {
-        const NAME: Name = Name::ArchiveReady;
+        const NAME: CheckName = CheckName::ArchiveReady;
         let limits = self.evidence.thresholds.archive_ready;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         if let Some(why) = &more.ready_uncounted {
@@ -31,11 +31,13 @@ impl Judge<'_> {
         };
         let waiting = format!("{files} pending archive ready files");
         match files {
-            files if files > limits.1 => {
-                Finding::new(NAME, Status::Critical, format!("{waiting}, critical threshold: {}", limits.1))
-            }
+            files if files > limits.1 => Finding::new(
+                NAME,
+                CheckStatus::Critical,
+                format!("{waiting}, critical threshold: {}", limits.1),
+            ),
             files if files > limits.0 => {
-                Finding::new(NAME, Status::Warning, format!("{waiting} (threshold: {})", limits.0))
+                Finding::new(NAME, CheckStatus::Warning, format!("{waiting} (threshold: {})", limits.0))
             }
             _ => Finding::ok(NAME, waiting),
         }
@@ -45,7 +47,7 @@ impl Judge<'_> {
 
     /// Whether the archiver fails.
     pub(crate) fn archiver(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::Archiver;
+        const NAME: CheckName = CheckName::Archiver;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         match (more.archive_mode.as_str(), server.in_recovery) {
             ("off", _) => return Finding::ok(NAME, "archiving is off"),
@@ -61,7 +63,7 @@ impl Judge<'_> {
             if !archiver.has_command {
                 return Finding::new(
                     NAME,
-                    Status::Warning,
+                    CheckStatus::Warning,
                     format!("{files} to be archived, but archive_command is empty"),
                 )
                 .detail("archive_mode is on, so WAL accumulates in pg_wal.")
@@ -71,7 +73,7 @@ impl Judge<'_> {
             if stuck(archiver.idle_s) && stuck(more.ready_age_s) {
                 return Finding::new(
                     NAME,
-                    Status::Warning,
+                    CheckStatus::Warning,
                     format!("{files} to be archived, but the archiver makes no progress"),
                 )
                 .detail(format!(
@@ -95,7 +97,7 @@ impl Judge<'_> {
             Some(at) => format!("The last file was archived at {}.", utc_of(at)),
             None => "No file has been archived since the statistics were reset.".to_string(),
         };
-        Finding::new(NAME, Status::Critical, format!("archiving fails, last for {file}"))
+        Finding::new(NAME, CheckStatus::Critical, format!("archiving fails, last for {file}"))
             .detail(format!(
                 "It failed at {}. {since} Until it succeeds, WAL accumulates in pg_wal.",
                 archiver.failed_at.as_deref().map_or_else(|| "an unknown time".into(), utc_of)
@@ -105,7 +107,7 @@ impl Judge<'_> {
 
     /// Whether its physical slots are in use.
     pub(crate) fn slots(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::Slots;
+        const NAME: CheckName = CheckName::Slots;
         let physical: Vec<&Slot> = server.slots.iter().filter(|slot| slot.slot_type == "physical").collect();
         let idle: Vec<&str> =
             physical.iter().filter(|slot| !slot.active).map(|slot| slot.slot_name.as_str()).collect();
@@ -146,7 +148,7 @@ impl Judge<'_> {
                 });
                 Finding::new(
                     NAME,
-                    if useless.is_empty() { Status::Warning } else { Status::Critical },
+                    if useless.is_empty() { CheckStatus::Warning } else { CheckStatus::Critical },
                     format!("{inactive} of {all} physical replication slots are inactive"),
                 )
                 .detail(detail.join(" "))
@@ -167,7 +169,7 @@ impl Judge<'_> {
 
     /// What the slots keep, and whether one has lost what it was to keep.
     pub(crate) fn wal_retained(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::WalRetained;
+        const NAME: CheckName = CheckName::WalRetained;
         let limits = self.evidence.thresholds.slot_wal_bytes;
         let with = |status: &str| -> Vec<&Slot> {
             server.slots.iter().filter(|slot| slot.wal_status.as_deref() == Some(status)).collect()
@@ -189,7 +191,7 @@ impl Judge<'_> {
         let value = count(bytes);
         let keeps = |slot: &Slot| format!("slot \"{}\" keeps {} of WAL", slot.slot_name, size(bytes));
         let found = match most {
-            _ if !lost.is_empty() => Finding::new(NAME, Status::Critical, lost_words(&lost, &lost_names))
+            _ if !lost.is_empty() => Finding::new(NAME, CheckStatus::Critical, lost_words(&lost, &lost_names))
                 .detail(lost_because(&lost))
                 .hint(format!(
                     "A standby that needs the lost WAL must get it from the archive, or be cloned again. If the slot is not \
@@ -198,13 +200,13 @@ impl Judge<'_> {
                 )),
             _ if !endangered.is_empty() => Finding::new(
                 NAME,
-                Status::Critical,
+                CheckStatus::Critical,
                 format!("WAL that {} keeps is about to be removed", slots_named(&endangered_names)),
             )
             .detail("It exceeds max_slot_wal_keep_size, and the next checkpoint removes it.")
             .hint("Let its standby catch up now, or raise max_slot_wal_keep_size."),
             Some((_, slot)) if value >= limits.0 => {
-                let status = if value >= limits.1 { Status::Critical } else { Status::Warning };
+                let status = if value >= limits.1 { CheckStatus::Critical } else { CheckStatus::Warning };
                 Finding::new(NAME, status, keeps(slot))
                     .detail("pg_wal cannot shrink until that WAL has been received.")
                     .hint(format!(
@@ -220,7 +222,7 @@ impl Judge<'_> {
 
     /// Whether settings were changed that take a restart.
     pub(crate) fn pending_restart(&self) -> Finding {
-        const NAME: Name = Name::PendingRestart;
+        const NAME: CheckName = CheckName::PendingRestart;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         let names: Vec<&str> = more.pending_restart.iter().map(String::as_str).collect();
         let found = match names.as_slice() {
@@ -232,7 +234,7 @@ impl Judge<'_> {
             [] => Finding::ok(NAME, "no changed setting requires a restart"),
             names => Finding::new(
                 NAME,
-                Status::Warning,
+                CheckStatus::Warning,
                 format!("settings that require a restart: {}", listed(names)),
             )
             .detail("Their values in the configuration file take effect at the next restart.")
@@ -244,7 +246,7 @@ impl Judge<'_> {
 
     /// Whether a standby has less than the primary of what recovery needs.
     pub(crate) fn standby_settings(&self, server: &ServerFacts) -> Finding {
-        const NAME: Name = Name::StandbySettings;
+        const NAME: CheckName = CheckName::StandbySettings;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         if !server.in_recovery {
             return Finding::ok(NAME, "N/A - node is primary");
@@ -268,7 +270,7 @@ impl Judge<'_> {
             .collect();
         let found = match lower.as_slice() {
             [] => Finding::ok(NAME, format!("not lower than on \"{name}\"")),
-            lower => Finding::new(NAME, Status::Critical, lower.join(", "))
+            lower => Finding::new(NAME, CheckStatus::Critical, lower.join(", "))
                 .detail(
                     "With a lower value than its primary a standby stops replaying WAL, and does not start.",
                 )
@@ -279,9 +281,9 @@ impl Judge<'_> {
 
     /// Whether the node could rejoin with pg_rewind, should it ever diverge.
     pub(crate) fn rewind(&self) -> Finding {
-        const NAME: Name = Name::Rewind;
+        const NAME: CheckName = CheckName::Rewind;
         let Some(more) = self.more else { return self.not_asked(NAME) };
-        let warning = |message: String| Finding::new(NAME, Status::Warning, message);
+        let warning = |message: String| Finding::new(NAME, CheckStatus::Warning, message);
         if !more.data_checksums && !more.wal_log_hints {
             return warning("neither data checksums nor wal_log_hints are on".into())
                 .detail("pg_rewind refuses unless one of them has been on since before the divergence.")
@@ -327,14 +329,14 @@ impl Judge<'_> {
 
     /// Whether repmgrd runs.
     pub(crate) fn repmgrd(&self) -> Finding {
-        const NAME: Name = Name::Repmgrd;
+        const NAME: CheckName = CheckName::Repmgrd;
         let Some(more) = self.more else { return self.not_asked(NAME) };
         match more.repmgrd.map(|daemon| (daemon.running, daemon.paused)) {
             Some((Some(true), Some(true))) => {
-                Finding::new(NAME, Status::Warning, "repmgrd running but paused")
+                Finding::new(NAME, CheckStatus::Warning, "repmgrd running but paused")
             }
             Some((Some(true), _)) => Finding::ok(NAME, "repmgrd running"),
-            Some((Some(false), _)) => Finding::new(NAME, Status::Critical, "repmgrd not running"),
+            Some((Some(false), _)) => Finding::new(NAME, CheckStatus::Critical, "repmgrd not running"),
             Some((None, _)) | None => Finding::unknown(NAME, "repmgrd status unknown"),
         }
     }

@@ -1,6 +1,6 @@
 //! What a standby is attached to: whether it streams, and from the upstream that it is registered with.
 
-use super::Judge;
+use super::ClusterAssessment;
 use crate::assess::alive::streams_from;
 use crate::error::Severity;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -72,7 +72,7 @@ impl<'a> Attachment<'a> {
     }
 }
 
-impl Judge<'_> {
+impl ClusterAssessment<'_> {
     /// Reports in what the attachment of an active standby differs from its record; `primary` is the primary to follow.
     pub(super) fn attachment(
         &mut self,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{ClusterReport, Viewpoint, assess};
-use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Unavailable};
 use crate::facts::server::{Sender, ServerFacts};
 use crate::facts::topology::Topology;
 use crate::pg::failure::Answered;
@@ -16,8 +16,8 @@ fn row(id: i32, kind: NodeType) -> NodeRow {
     NodeRow { node_name: format!("n{id}"), slot_name: None, ..NodeRow::example(id, kind) }
 }
 
-pub(crate) fn silence(answered: Answered) -> Silence {
-    Silence::new(answered, "connection refused")
+pub(crate) fn unavailable(answered: Answered) -> Unavailable {
+    Unavailable::new(answered, "connection refused")
 }
 
 fn sender(name: &str) -> Sender {

@@ -53,7 +53,7 @@ pub type Copies = BTreeMap<i32, Vec<NodeRow>>;
 
 /// Judges what was found out.
 pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec<Issue>) {
-    let mut judge = Judge { facts, view, issues: Vec::new(), next: Vec::new(), undecided: false };
+    let mut judge = ClusterAssessment { facts, view, issues: Vec::new(), next: Vec::new(), undecided: false };
     let primaries: Vec<(&NodeFacts, &ServerFacts)> = facts.primaries().collect();
     let any_responds = facts.nodes.iter().any(|node| node.server.is_ok());
     let registered = |row: &NodeRow| row.active && row.node_type == NodeType::Primary;
@@ -61,7 +61,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
         .iter()
         .max_by_key(|(node, server)| (server.timeline, registered(&node.row), server.current_lsn))
         .copied();
-    judge.undecided = primaries.len() > 1 && primary::right_one(&primaries).is_none();
+    judge.undecided = primaries.len() > 1 && primary::valid_primary(&primaries).is_none();
     let nodes: Vec<NodeView> = facts.nodes.iter().map(|node| judge.node(node, reference)).collect();
     judge.registrations();
     judge.rights();
@@ -133,7 +133,7 @@ fn newest_timeline(facts: &ClusterFacts) -> Option<TimelineId> {
 }
 
 /// The verdict as it comes together; each file has a part of the questions.
-struct Judge<'a> {
+struct ClusterAssessment<'a> {
     facts: &'a ClusterFacts,
     view: &'a Viewpoint<'a>,
     issues: Vec<Issue>,
@@ -151,7 +151,7 @@ pub(crate) fn typed_on(command: &str, row: &NodeRow) -> String {
     format!("{command}{ON}\"{name}\"")
 }
 
-impl Judge<'_> {
+impl ClusterAssessment<'_> {
     fn issue(
         &mut self,
         severity: Severity,

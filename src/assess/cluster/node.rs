@@ -1,6 +1,6 @@
 //! One node: what it reports, compared with what it is registered as.
 
-use super::{Judge, NodeView, Role, ago};
+use super::{ClusterAssessment, NodeView, Role, ago};
 use crate::error::{Severity, sentence};
 use crate::facts::cluster::{LATE, NodeFacts};
 use crate::facts::server::ServerFacts;
@@ -8,7 +8,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Answered;
 use crate::registry::{NodeRow, NodeType};
 
-impl Judge<'_> {
+impl ClusterAssessment<'_> {
     /// Judges one node.
     pub(crate) fn node(
         &mut self,
@@ -26,7 +26,7 @@ impl Judge<'_> {
             answered: node
                 .server
                 .as_ref()
-                .map_or_else(|silence| silence.answered == Answered::Spoke, |_| true),
+                .map_or_else(|unavailable| unavailable.answered == Answered::Spoke, |_| true),
             observed_role: Role::Unknown,
             status: String::new(),
             upstream_node_id: row.upstream_node_id,
@@ -54,8 +54,8 @@ impl Judge<'_> {
             error: None,
         };
         match &node.server {
-            Err(silence) => {
-                out.error = Some(silence.message.clone());
+            Err(unavailable) => {
+                out.error = Some(unavailable.message.clone());
                 self.silent(node, &mut out);
                 self.has_moved(row);
             }
@@ -63,7 +63,7 @@ impl Judge<'_> {
                 out.last_seen = Some(self.view.now);
                 self.answering(node, server, &mut out);
                 self.registered_elsewhere(row, server);
-                if row.node_type != NodeType::Witness && self.elsewhere(node, server) {
+                if row.node_type != NodeType::Witness && self.leads_to_other_server(node, server) {
                     // What that server is, is not what this node is.
                     out.observed_role = Role::Unknown;
                     out.status = "unknown".into();
@@ -100,7 +100,8 @@ impl Judge<'_> {
             true => "is a standby",
             false => "accepts writes",
         };
-        let there = Conninfo::parse(&row.conninfo).map(|there| there.place().to_string()).unwrap_or_default();
+        let there =
+            Conninfo::parse(&row.conninfo).map(|there| there.destination().to_string()).unwrap_or_default();
         let mut detail = format!(
             "The server at \"{here}\" (conninfo in the configuration) {}; the server at \"{there}\" (registered conninfo) {}.",
             what(local),
@@ -145,8 +146,8 @@ impl Judge<'_> {
     }
 
     fn silent(&mut self, node: &NodeFacts, out: &mut NodeView) {
-        let (row, Err(silence)) = (&node.row, &node.server) else { return };
-        let spoke = silence.answered == Answered::Spoke;
+        let (row, Err(unavailable)) = (&node.row, &node.server) else { return };
+        let spoke = unavailable.answered == Answered::Spoke;
         out.status = match (row.active, spoke, &row.node_type) {
             (_, true, NodeType::Witness) => "rejected",
             (_, true, _) => "running",
@@ -155,22 +156,23 @@ impl Judge<'_> {
         }
         .to_string();
         let seen = self.last_seen(row);
-        let detail = format!("{} {seen}", sentence(&full(&silence.message, silence.detail.as_deref())));
-        let mut hint = silence.hint.clone();
+        let detail =
+            format!("{} {seen}", sentence(&full(&unavailable.message, unavailable.detail.as_deref())));
+        let mut hint = unavailable.hint.clone();
         // A repmgrd marks a node as inactive, too, and a promotion the old primary. A node that is gone for good is unregistered.
         let severity = if row.active { Severity::Error } else { Severity::Warning };
         let name = &row.node_name;
         let (code, message) = if Conninfo::parse(&row.conninfo).is_err() {
             hint = Some(format!("Register \"{name}\" again with --force, which replaces its record."));
             ("invalid_conninfo", format!("the record of node \"{name}\" has no valid connection string"))
-        } else if spoke && silence.message == LATE {
+        } else if spoke && unavailable.message == LATE {
             ("node_rejects", format!("node \"{name}\" accepts the connection but does not respond"))
         } else if spoke {
             ("node_rejects", format!("node \"{}\" responds but rejects the connection", row.node_name))
         } else {
             ("node_unreachable", format!("node \"{}\" is unreachable", row.node_name))
         };
-        if !row.active && row.node_type == NodeType::Primary && silence.answered == Answered::Nothing {
+        if !row.active && row.node_type == NodeType::Primary && unavailable.answered == Answered::Nothing {
             hint = Some(format!(
                 "It is a former primary. Do not start it as a primary: run \"pgbaton node rejoin\" on \"{name}\". If it is gone for good, \
                 remove its record: \"pgbaton primary unregister --node-id={}\".",
@@ -180,7 +182,7 @@ impl Judge<'_> {
         let issue = self.issue(severity, code, Some(row), message);
         issue.detail = Some(detail);
         issue.hint = hint;
-        if row.node_type == NodeType::Standby && silence.answered == Answered::Nothing {
+        if row.node_type == NodeType::Standby && unavailable.answered == Answered::Nothing {
             self.type_on("pgbaton node start", row);
         }
     }
@@ -188,7 +190,8 @@ impl Judge<'_> {
     /// Advises how former primaries rejoin, after all that the others need.
     pub(crate) fn replaced_primaries(&mut self) {
         for node in &self.facts.nodes {
-            let gone = node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing);
+            let gone =
+                node.server.as_ref().is_err_and(|unavailable| unavailable.answered == Answered::Nothing);
             if gone && node.row.node_type == NodeType::Primary && !node.row.active {
                 self.type_on("pgbaton node rejoin", &node.row);
             }
@@ -214,7 +217,7 @@ impl Judge<'_> {
     }
 
     /// Whether a row leads to a server that is not this node's: another cluster's, or another node's.
-    fn elsewhere(&mut self, node: &NodeFacts, server: &ServerFacts) -> bool {
+    fn leads_to_other_server(&mut self, node: &NodeFacts, server: &ServerFacts) -> bool {
         let (row, name) = (&node.row, &node.row.node_name);
         let own = self.facts.system_identifier().unwrap_or_default().to_string();
         if server.system_identifier != own {
@@ -228,7 +231,7 @@ impl Judge<'_> {
                 Some(format!("Compare its connection string with the address of the server of \"{name}\"."));
             return true;
         }
-        let Some(twin) = self.facts.twin_of(node).map(|twin| twin.row.node_name.clone()) else {
+        let Some(twin) = self.facts.other_node_of_server(node).map(|twin| twin.row.node_name.clone()) else {
             return false;
         };
         let message = format!("nodes \"{twin}\" and \"{name}\" are registered with the same server");
@@ -273,7 +276,7 @@ impl Judge<'_> {
         if row.node_type != NodeType::Witness && of_cluster {
             self.signals(row, server);
         }
-        if self.facts.twin_of(node).is_none() && of_cluster {
+        if self.facts.other_node_of_server(node).is_none() && of_cluster {
             match (&row.node_type, server.in_recovery) {
                 (NodeType::Primary, true) => self.running_as_standby(row),
                 (NodeType::Standby, false) => self.running_as_primary(row, server),
@@ -362,7 +365,7 @@ impl Judge<'_> {
     }
 }
 
-impl Judge<'_> {
+impl ClusterAssessment<'_> {
     /// What files in the data directory say of its next start, and of a promotion that was requested.
     fn signals(&mut self, row: &NodeRow, server: &ServerFacts) {
         let name = row.node_name.clone();
@@ -412,16 +415,16 @@ fn full(message: &str, detail: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{healthy, judged, promote, server, silence, view};
+    use super::super::examples::{healthy, judged, promote, server, unavailable, view};
     use super::super::{State, assess};
     use super::*;
-    use crate::facts::cluster::Silence;
+    use crate::facts::cluster::Unavailable;
     use crate::pg::history::TimelineId;
 
     #[test]
     fn a_server_that_accepts_the_connection_and_is_late_does_not_reject() {
         let mut facts = healthy();
-        facts.nodes[1].server = Err(Silence::new(Answered::Spoke, LATE));
+        facts.nodes[1].server = Err(Unavailable::new(Answered::Spoke, LATE));
         let (_, issues) = assess(&facts, &view(None));
         assert_eq!(issues[0].code, "node_rejects");
         assert_eq!(issues[0].message, "node \"n2\" accepts the connection but does not respond");
@@ -430,15 +433,15 @@ mod tests {
     #[test]
     fn silence_of_a_standby_degrades_also_if_it_is_inactive() {
         let mut facts = healthy();
-        facts.nodes[2].server = Err(silence(Answered::Nothing));
+        facts.nodes[2].server = Err(unavailable(Answered::Nothing));
         let (report, codes) = judged(&facts);
         assert_eq!((report.cluster.state, codes), (State::Degraded, vec!["node_unreachable"]));
         assert_eq!(report.cluster.next, ["pgbaton node start  # on \"n3\""]);
-        facts.nodes[2].server = Err(silence(Answered::Spoke));
+        facts.nodes[2].server = Err(unavailable(Answered::Spoke));
         let (report, codes) = judged(&facts);
         assert_eq!((report.nodes[2].status.as_str(), codes), ("running", vec!["node_rejects"]));
         // One that hangs is not to be started.
-        facts.nodes[2].server = Err(silence(Answered::Silent));
+        facts.nodes[2].server = Err(unavailable(Answered::Silent));
         assert_eq!(judged(&facts).0.cluster.next, Vec::<String>::new());
         facts.nodes[2].row.active = false;
         let (report, _) = judged(&facts);
@@ -487,7 +490,7 @@ mod tests {
         let issue = &issues_of(&facts, &other, 1).1[0];
         assert!(issue.code == "wrong_server" && !issue.detail.as_deref().unwrap().contains("copy"));
         // No server is where it is registered.
-        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        facts.nodes[0].server = Err(unavailable(Answered::Nothing));
         let issues = issues_of(&facts, &copy, 1).1;
         let issue = issues.iter().find(|issue| issue.code == "node_unreachable").unwrap();
         assert!(issue.hint.as_deref().unwrap().contains("pgbaton primary register --force"));

@@ -1,12 +1,12 @@
 //! Operations of other nodes that have not reported their end, by the rows of the metadata.
 
-use super::{Judge, newest_timeline, typed_on};
+use super::{ClusterAssessment, newest_timeline, typed_on};
 use crate::error::Severity;
 use crate::registry::NodeRow;
 use crate::registry::operation::OpenOperation;
 use crate::units::utc;
 
-impl Judge<'_> {
+impl ClusterAssessment<'_> {
     /// Reports the operations that are open on the current timeline, and returns what to type about them.
     ///
     /// Interrupted operations of the local node are in its own journals. A row of an earlier timeline, or without one, blocks nothing.
@@ -94,7 +94,8 @@ mod tests {
     fn an_open_operation_of_another_node_is_reported_and_is_what_to_look_at() {
         let rows = [row(2, Some(1))];
         let mut facts = healthy();
-        facts.nodes[0].server = Err(super::super::examples::silence(crate::pg::failure::Answered::Silent));
+        facts.nodes[0].server =
+            Err(super::super::examples::unavailable(crate::pg::failure::Answered::Silent));
         for local in [None, Some(3)] {
             let (report, issues) =
                 assess(&facts, &Viewpoint { operations: &rows, local_node_id: local, ..view(None) });

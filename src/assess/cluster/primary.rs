@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::{Judge, ago, typed_on};
+use super::{ClusterAssessment, ago, typed_on};
 use crate::error::Severity;
-use crate::facts::aside::parted_at;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
+use crate::facts::written_since::diverged_at;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
 use crate::units::utc;
 
-impl<'a> Judge<'a> {
+impl<'a> ClusterAssessment<'a> {
     /// Whether the only primary is a former one: another node has seen a newer one.
     pub(crate) fn outdated(&mut self, node: &NodeFacts, server: &ServerFacts) {
         let own = self.facts.system_identifier();
@@ -143,7 +143,7 @@ impl<'a> Judge<'a> {
         });
         let answering = self.facts.nodes.iter().any(|node| {
             node.row.node_type == NodeType::Primary
-                && node.server.as_ref().is_err_and(|silence| silence.answered != Answered::Nothing)
+                && node.server.as_ref().is_err_and(|unavailable| unavailable.answered != Answered::Nothing)
         });
         streaming || answering
     }
@@ -205,10 +205,9 @@ impl<'a> Judge<'a> {
             let seen = self.view.topology?.node(row.node_id)?;
             seen.timeline.filter(|_| seen.was_primary != Some(false))
         };
-        let silent =
-            self.facts.nodes.iter().filter(|node| {
-                node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Nothing)
-            });
+        let silent = self.facts.nodes.iter().filter(|node| {
+            node.server.as_ref().is_err_and(|unavailable| unavailable.answered == Answered::Nothing)
+        });
         let silent: Vec<&NodeRow> = silent.map(|node| &node.row).collect();
         let is_registered = |row: &&NodeRow| row.node_type == NodeType::Primary && row.active;
         let registered = silent.iter().copied().find(is_registered);
@@ -264,7 +263,7 @@ impl<'a> Judge<'a> {
                 )
             })
             .collect();
-        let stays = right_one(primaries).map(|(node, server)| (node.row.clone(), server.timeline));
+        let stays = valid_primary(primaries).map(|(node, server)| (node.row.clone(), server.timeline));
         let older = stays.as_ref().is_some_and(|(row, timeline)| {
             let mut others = primaries.iter().filter(|(node, _)| node.row.node_id != row.node_id);
             others.all(|(_, server)| server.timeline < *timeline)
@@ -278,7 +277,7 @@ impl<'a> Judge<'a> {
             .collect();
         let sides = match stays {
             Some(_) => String::new(),
-            None => format!(" {}", self.sides(primaries)),
+            None => format!(" {}", self.describe_primaries(primaries)),
         };
         let names: Vec<String> = stops.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
         let issue = self.issue(
@@ -312,9 +311,9 @@ impl<'a> Judge<'a> {
     }
 
     /// Reports for each of several primaries: what it has written since they diverged, which standbys stream from it, and its clients.
-    fn sides(&self, primaries: &[(&NodeFacts, &ServerFacts)]) -> String {
+    fn describe_primaries(&self, primaries: &[(&NodeFacts, &ServerFacts)]) -> String {
         let sides = primaries.iter().map(|(node, server)| {
-            let since = parted_at(server, primaries.iter().map(|(_, other)| *other));
+            let since = diverged_at(server, primaries.iter().map(|(_, other)| *other));
             let written = match since.zip(server.current_lsn) {
                 Some((fork, end)) => {
                     let bytes = end.bytes_since(fork).unwrap_or(0);
@@ -347,7 +346,7 @@ impl<'a> Judge<'a> {
 /// The one on the newest timeline, if its promotion was recorded. Of several on that timeline, the one whose promotion alone was recorded,
 /// or if they share their history, the one that is registered. Otherwise only the operator can decide: a standby that was promoted by
 /// mistake is on the newest timeline, too; and of two that were promoted independently each has a record of its own.
-pub(crate) fn right_one<'a>(
+pub(crate) fn valid_primary<'a>(
     primaries: &[(&'a NodeFacts, &'a ServerFacts)],
 ) -> Option<(&'a NodeFacts, &'a ServerFacts)> {
     let newest = primaries.iter().map(|(_, server)| server.timeline).max()?;

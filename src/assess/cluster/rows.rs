@@ -1,10 +1,10 @@
 //! The records of the nodes: whether they are consistent with each other, whatever the servers are.
 
-use super::Judge;
+use super::ClusterAssessment;
 use crate::error::Severity;
 use crate::registry::{NodeRow, NodeType};
 
-impl Judge<'_> {
+impl ClusterAssessment<'_> {
     /// Whether the rows are consistent with each other, whatever the servers are.
     pub(crate) fn registrations(&mut self) {
         let active: Vec<&NodeRow> = self
@@ -97,7 +97,7 @@ impl Judge<'_> {
 mod tests {
     use super::super::examples::{healthy, judged};
     use super::*;
-    use crate::facts::cluster::{NodeFacts, Silence};
+    use crate::facts::cluster::{NodeFacts, Unavailable};
 
     #[test]
     fn rows_that_cannot_be() {
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(codes(&|nodes| nodes[2].row.active = false), ["inactive_but_running"]);
         let invalid = codes(&|nodes| {
             nodes[2].row.conninfo = "host='".into();
-            nodes[2].server = Err(Silence::invalid("x"));
+            nodes[2].server = Err(Unavailable::invalid("x"));
         });
         assert_eq!(invalid, ["invalid_conninfo"]);
     }

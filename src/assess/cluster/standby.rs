@@ -1,7 +1,7 @@
 //! A standby: its lag, its replay, its slot, and whether it has diverged from the primary.
 
 use super::attachment::{Attachment, follow};
-use super::{Judge, NodeView, roles, typed_on};
+use super::{ClusterAssessment, NodeView, roles, typed_on};
 use crate::assess::history::{Relation, relation};
 use crate::error::Severity;
 use crate::facts::cluster::NodeFacts;
@@ -16,7 +16,7 @@ use crate::registry::{NodeRow, NodeType};
 /// Seconds without a status message of a standby, which sends one every ten unless `wal_receiver_status_interval` is changed.
 const SILENT_S: f64 = 30.0;
 
-impl Judge<'_> {
+impl ClusterAssessment<'_> {
     /// How far a node is behind the primary.
     pub(crate) fn positions(
         &mut self,

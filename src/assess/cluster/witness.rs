@@ -1,11 +1,11 @@
 //! A witness: whether its copy of the metadata is up to date.
 
-use super::Judge;
+use super::ClusterAssessment;
 use crate::error::Severity;
 use crate::facts::cluster::NodeFacts;
 use crate::registry::{NodeRow, NodeType};
 
-impl Judge<'_> {
+impl ClusterAssessment<'_> {
     /// Whether the copy of a witness names the nodes that there are, and the primary. An old one lets a former primary start.
     pub(crate) fn copy(&mut self, node: &NodeFacts) {
         let row = &node.row;

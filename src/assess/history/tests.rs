@@ -27,7 +27,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What would be read of `wal` at a position: with page headers in it.
-fn read(lsn: u64, wal: &[u8]) -> FirstRecord {
+fn read(lsn: u64, wal: &[u8]) -> TimelineStart {
     let mut out = Vec::new();
     for (i, byte) in wal.iter().enumerate() {
         let at = lsn + i as u64;
@@ -41,7 +41,7 @@ fn read(lsn: u64, wal: &[u8]) -> FirstRecord {
         out.push(*byte);
     }
     out.resize(256, 0);
-    FirstRecord { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: Some(hex(&out)) }
+    TimelineStart { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: Some(hex(&out)) }
 }
 
 fn promotion(lsn: u64, time: u8) -> Vec<u8> {
@@ -79,12 +79,12 @@ fn what_is_no_first_record_is_unknown() {
     // A flipped bit.
     let mut text = good.bytes.clone().unwrap();
     text.replace_range(60..62, "aa");
-    assert_eq!(record(&FirstRecord { bytes: Some(text), ..good.clone() }, SEGMENT), None);
+    assert_eq!(record(&TimelineStart { bytes: Some(text), ..good.clone() }, SEGMENT), None);
     // Nothing was written yet; the segment is gone; what was read is cut short, as at the end of a segment.
     for bytes in
         [Some("00".repeat(256)), None, Some(String::new()), good.bytes.clone().map(|b| b[..80].into())]
     {
-        assert_eq!(record(&FirstRecord { bytes, ..good.clone() }, SEGMENT), None);
+        assert_eq!(record(&TimelineStart { bytes, ..good.clone() }, SEGMENT), None);
     }
     // What a recycled file held before: right in itself, but its place was another one.
     let recycled = wal_record(lsn - SEGMENT - 100, END_OF_RECOVERY, 0, &[1; 26]);
@@ -93,9 +93,9 @@ fn what_is_no_first_record_is_unknown() {
     assert_eq!(record(&read(lsn, &wal_record(lsn - 100, 0x10, 10, &[1; 26])), SEGMENT), None);
 }
 
-fn with(mut server: ServerFacts, history: &str, first: Vec<FirstRecord>) -> ServerFacts {
+fn with(mut server: ServerFacts, history: &str, first: Vec<TimelineStart>) -> ServerFacts {
     server.lineage =
-        Some(Lineage { history: Some(history.into()), first_records: first, ..Lineage::default() });
+        Some(Lineage { history: Some(history.into()), timeline_starts: first, ..Lineage::default() });
     server
 }
 
@@ -212,61 +212,61 @@ fn where_wal_is_gone_the_recorded_promotions_tell() {
 fn where_nobody_recorded_a_promotion_a_checkpoint_tells() {
     // A page before it, some of which belongs to the segment before.
     let (at, segment_begin) = (0x0500_0100, 0x0500_0000_u64);
-    let milestone = |lsn: u64, commits: u8, time: u8| {
+    let sample = |lsn: u64, commits: u8, time: u8| {
         let mut bytes = vec![commits; usize::try_from(lsn - segment_begin).unwrap()];
         bytes.extend(wal_record(lsn - 40, 0x10, 0, &[time; 88]));
         bytes.resize(bytes.len() + 150, 0);
-        Milestone { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: hex(&bytes) }
+        CheckpointSample { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: hex(&bytes) }
     };
-    let knowing = |in_recovery, end, milestone: Option<Milestone>| {
+    let knowing = |in_recovery, end, sample: Option<CheckpointSample>| {
         let mut server = with(ServerFacts::example(in_recovery, 2, end), HISTORY, Vec::new());
-        server.lineage.as_mut().unwrap().milestones = milestone.into_iter().collect();
+        server.lineage.as_mut().unwrap().samples = sample.into_iter().collect();
         server
     };
-    let standby = knowing(true, at + 0x1000, Some(milestone(at, 1, 1)));
-    let relation_to = |theirs: Option<Milestone>| {
+    let standby = knowing(true, at + 0x1000, Some(sample(at, 1, 1)));
+    let relation_to = |theirs: Option<CheckpointSample>| {
         evidence(&standby, &knowing(false, at + 0x1000, theirs)).chars().take(22).collect::<String>()
     };
-    assert_eq!(relation_to(Some(milestone(at, 1, 1))), "same");
-    assert_eq!(relation_to(Some(milestone(at, 1, 2))), "forked: The checkpoint");
-    assert_eq!(relation_to(Some(milestone(at, 2, 1))), "forked: The checkpoint");
+    assert_eq!(relation_to(Some(sample(at, 1, 1))), "same");
+    assert_eq!(relation_to(Some(sample(at, 1, 2))), "forked: The checkpoint");
+    assert_eq!(relation_to(Some(sample(at, 2, 1))), "forked: The checkpoint");
     // The end of a transaction is evidence as well, and the first evidence decides.
     let end = |lsn: u64, time: u8| {
         let mut bytes = vec![1; usize::try_from(lsn - segment_begin).unwrap()];
         bytes.extend(wal_record(lsn - 40, 0x00, 1, &[time; 12]));
         bytes.resize(bytes.len() + 150, 0);
-        Milestone { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: hex(&bytes) }
+        CheckpointSample { timeline: TimelineId(2), lsn: Lsn(lsn), bytes: hex(&bytes) }
     };
     let mut later = knowing(true, at + 0x2000, Some(end(at + 0x800, 1)));
-    later.lineage.as_mut().unwrap().milestones.push(milestone(at, 1, 1));
-    let against = |theirs: &[Milestone]| {
+    later.lineage.as_mut().unwrap().samples.push(sample(at, 1, 1));
+    let against = |theirs: &[CheckpointSample]| {
         let mut primary = knowing(false, at + 0x2000, None);
-        primary.lineage.as_mut().unwrap().milestones = theirs.to_vec();
+        primary.lineage.as_mut().unwrap().samples = theirs.to_vec();
         evidence(&later, &primary).chars().take(15).collect::<String>()
     };
     assert_eq!(against(&[end(at + 0x800, 1)]), "same");
-    assert_eq!(against(&[milestone(at, 1, 1)]), "same");
-    assert_eq!(against(&[end(at + 0x800, 2), milestone(at, 1, 1)]), "forked: The end");
-    assert_eq!(against(&[end(at + 0x800, 1), milestone(at, 1, 2)]), "same");
+    assert_eq!(against(&[sample(at, 1, 1)]), "same");
+    assert_eq!(against(&[end(at + 0x800, 2), sample(at, 1, 1)]), "forked: The end");
+    assert_eq!(against(&[end(at + 0x800, 1), sample(at, 1, 2)]), "same");
     assert_eq!(against(&[]), "unknown: The hi");
     // In one of two files there is less of it.
-    let mut primary = knowing(false, at + 0x1000, Some(milestone(at, 3, 3)));
-    primary.lineage.as_mut().unwrap().milestones.push(milestone(at, 1, 1));
+    let mut primary = knowing(false, at + 0x1000, Some(sample(at, 3, 3)));
+    primary.lineage.as_mut().unwrap().samples.push(sample(at, 1, 1));
     assert_eq!(relation(&standby, &primary), Relation::Same);
     // Where the reference has left this timeline is not known.
     let lineage = Lineage { history: None, ..primary.lineage.clone().unwrap() };
     let later = ServerFacts { timeline: TimelineId(3), lineage: Some(lineage), ..primary };
     assert!(evidence(&standby, &later).starts_with("unknown"));
     // Read elsewhere, or not at all.
-    assert_eq!(relation_to(Some(milestone(at + 8, 1, 1))), "unknown: The history f");
+    assert_eq!(relation_to(Some(sample(at + 8, 1, 1))), "unknown: The history f");
     assert_eq!(relation_to(None), "unknown: The history f");
     // No record of a checkpoint: it proves nothing.
-    let mut broken = milestone(at, 1, 1);
+    let mut broken = sample(at, 1, 1);
     broken.bytes.replace_range(600..602, "ff");
     let primary = knowing(false, at + 0x1000, Some(broken.clone()));
     assert!(evidence(&knowing(true, at + 0x1000, Some(broken)), &primary).starts_with("unknown"));
     // The reference has not come that far: what its file holds there is what was there before.
-    let behind = knowing(true, at, Some(milestone(at, 1, 2)));
+    let behind = knowing(true, at, Some(sample(at, 1, 2)));
     assert!(evidence(&standby, &behind).starts_with("unknown"));
 }
 

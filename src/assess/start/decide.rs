@@ -21,7 +21,7 @@ pub enum Asker {
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum May {
+pub enum StartDecision {
     /// It may.
     Yes,
     /// It may; nodes that did not respond are to be named.
@@ -35,7 +35,7 @@ pub enum May {
     Unknown,
 }
 
-impl May {
+impl StartDecision {
     /// It may, whether or not nodes have to be named.
     pub fn is_yes(self) -> bool {
         matches!(self, Self::Yes | Self::YesNaming)
@@ -44,11 +44,11 @@ impl May {
 
 /// The answers of one round.
 #[derive(Clone, Copy, Debug)]
-pub struct Heard<'a> {
+pub struct PollResult<'a> {
     /// The node that it is about.
     pub node_id: i32,
-    /// What each of the others says, as [`crate::assess::start::strongest`] leaves it.
-    pub words: &'a [Opinion],
+    /// What each of the others says, as [`crate::assess::start::strongest_opinions`] leaves it.
+    pub opinions: &'a [Opinion],
     /// Who is registered.
     pub members: &'a Members,
     /// It is known for certain that there is no other node.
@@ -61,9 +61,9 @@ pub struct Heard<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// The answer.
-    pub may: May,
+    pub may: StartDecision,
     /// What each of the other nodes says.
-    pub words: Vec<Opinion>,
+    pub opinions: Vec<Opinion>,
     /// How many nodes confirm this one, and of how many.
     pub count: Count,
     /// No other node is registered.
@@ -73,35 +73,35 @@ pub struct Judgement {
 }
 
 /// Decides for the command that asks.
-pub fn decide(asker: Asker, heard: &Heard<'_>) -> Judgement {
-    let Heard { node_id, words, members, alone, seen_newer } = *heard;
+pub fn decide(asker: Asker, heard: &PollResult<'_>) -> Judgement {
+    let PollResult { node_id, opinions, members, alone, seen_newer } = *heard;
     Judgement {
-        may: answer(asker, heard),
-        words: words.to_vec(),
-        count: members.count(node_id, words),
+        may: decide_start(asker, heard),
+        opinions: opinions.to_vec(),
+        count: members.count(node_id, opinions),
         alone: alone && !members.has_others(node_id),
         seen_newer: seen_newer.map(str::to_string),
     }
 }
 
-fn answer(asker: Asker, heard: &Heard<'_>) -> May {
-    let Heard { node_id, words, members, alone, seen_newer } = *heard;
-    if words.iter().any(|word| word.says == Stance::Opposes) {
-        return May::No { overridable: false };
+fn decide_start(asker: Asker, heard: &PollResult<'_>) -> StartDecision {
+    let PollResult { node_id, opinions, members, alone, seen_newer } = *heard;
+    if opinions.iter().any(|opinion| opinion.says == Stance::Opposes) {
+        return StartDecision::No { overridable: false };
     }
     if seen_newer.is_some() {
-        return May::No { overridable: true };
+        return StartDecision::No { overridable: true };
     }
-    let answers = |word: &Opinion| word.timeline.is_some();
-    let go = match words.iter().all(answers) {
-        true => May::Yes,
-        false => May::YesNaming,
+    let answers = |opinion: &Opinion| opinion.timeline.is_some();
+    let go = match opinions.iter().all(answers) {
+        true => StartDecision::Yes,
+        false => StartDecision::YesNaming,
     };
     match asker {
-        Asker::Guard | Asker::Start => match (judge(node_id, words, members, alone, true), asker) {
+        Asker::Guard | Asker::Start => match (judge(node_id, opinions, members, alone, true), asker) {
             (StartVerdict::Start(_), _) => go,
-            (_, Asker::Start) => May::No { overridable: true },
-            _ => May::Unknown,
+            (_, Asker::Start) => StartDecision::No { overridable: true },
+            _ => StartDecision::Unknown,
         },
         Asker::Restart | Asker::Rollback => go,
     }
@@ -110,7 +110,7 @@ fn answer(asker: Asker, heard: &Heard<'_>) -> May {
 impl Judgement {
     /// Returns everything that was said of something newer.
     pub fn evidence(&self) -> String {
-        let against = sentences(self.words.iter().filter(|word| word.says == Stance::Opposes));
+        let against = sentences(self.opinions.iter().filter(|opinion| opinion.says == Stance::Opposes));
         match &self.seen_newer {
             Some(seen) if against.is_empty() => seen.clone(),
             _ => against,
@@ -119,7 +119,7 @@ impl Judgement {
 
     /// Returns what each node says, or why it says nothing.
     pub fn everything(&self) -> String {
-        let said = sentences(self.words.iter());
+        let said = sentences(self.opinions.iter());
         match &self.seen_newer {
             Some(seen) if said.is_empty() => seen.clone(),
             Some(seen) => format!("{seen} {said}"),
@@ -129,13 +129,13 @@ impl Judgement {
 
     /// Names the nodes that did not answer, each with why.
     pub fn unheard(&self) -> Option<String> {
-        let unheard = sentences(self.words.iter().filter(|word| word.timeline.is_none()));
+        let unheard = sentences(self.opinions.iter().filter(|opinion| opinion.timeline.is_none()));
         (!unheard.is_empty()).then_some(unheard)
     }
 }
 
-fn sentences<'a>(words: impl Iterator<Item = &'a Opinion>) -> String {
-    words.map(|word| word.detail.as_str()).collect::<Vec<_>>().join(" ")
+fn sentences<'a>(opinions: impl Iterator<Item = &'a Opinion>) -> String {
+    opinions.map(|opinion| opinion.detail.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
     use crate::pg::history::TimelineId;
     use crate::registry::{NodeRow, NodeType};
 
-    fn word(node_id: i32, says: Stance, answers: bool) -> Opinion {
+    fn opinion(node_id: i32, says: Stance, answers: bool) -> Opinion {
         Opinion {
             node_id: Some(node_id),
             node_name: format!("node{node_id}"),
@@ -160,43 +160,46 @@ mod tests {
 
     const ASKERS: [Asker; 4] = [Asker::Guard, Asker::Start, Asker::Restart, Asker::Rollback];
 
-    fn with(words: &[Opinion], alone: bool, seen_newer: Option<&str>) -> [May; 4] {
+    fn with(opinions: &[Opinion], alone: bool, seen_newer: Option<&str>) -> [StartDecision; 4] {
         let mut members = Members::default();
         let others = if alone { 1 } else { 3 };
         members
             .learn((1..=others).map(|id| NodeRow::example(id, NodeType::Standby)).collect::<Vec<_>>().iter());
         ASKERS.map(|asker| {
-            let heard = Heard { node_id: 1, words, members: &members, alone, seen_newer };
+            let heard = PollResult { node_id: 1, opinions, members: &members, alone, seen_newer };
             decide(asker, &heard).may
         })
     }
 
-    const YES: May = May::Yes;
-    const NAMING: May = May::YesNaming;
-    const NEVER: May = May::No { overridable: false };
-    const NOT: May = May::No { overridable: true };
-    const UNKNOWN: May = May::Unknown;
+    const YES: StartDecision = StartDecision::Yes;
+    const NAMING: StartDecision = StartDecision::YesNaming;
+    const NEVER: StartDecision = StartDecision::No { overridable: false };
+    const NOT: StartDecision = StartDecision::No { overridable: true };
+    const UNKNOWN: StartDecision = StartDecision::Unknown;
 
     #[test]
     fn no_command_makes_a_primary_while_another_one_responds() {
-        let words = [word(2, Stance::Supports, true), word(3, Stance::Opposes, true)];
-        assert_eq!(with(&words, false, None), [NEVER; 4]);
+        let opinions = [opinion(2, Stance::Supports, true), opinion(3, Stance::Opposes, true)];
+        assert_eq!(with(&opinions, false, None), [NEVER; 4]);
         // What was seen at another time counts until that node responds; a person may know better.
-        assert_eq!(with(&[word(2, Stance::Supports, true)], false, Some("Seen.")), [NOT; 4]);
+        assert_eq!(with(&[opinion(2, Stance::Supports, true)], false, Some("Seen.")), [NOT; 4]);
         assert_eq!(with(&[], true, Some("Seen.")), [NOT; 4]);
     }
 
     #[test]
     fn what_is_unknown_is_judged_by_the_command_that_asks() {
-        let all = with(&[word(2, Stance::Supports, true), word(3, Stance::Supports, true)], false, None);
+        let all =
+            with(&[opinion(2, Stance::Supports, true), opinion(3, Stance::Supports, true)], false, None);
         assert_eq!(all, [YES; 4]);
         let majority =
-            with(&[word(2, Stance::Supports, true), word(3, Stance::NoAnswer, false)], false, None);
+            with(&[opinion(2, Stance::Supports, true), opinion(3, Stance::NoAnswer, false)], false, None);
         assert_eq!(majority, [NAMING; 4]);
-        let none = with(&[word(2, Stance::NoAnswer, false), word(3, Stance::NoAnswer, false)], false, None);
+        let none =
+            with(&[opinion(2, Stance::NoAnswer, false), opinion(3, Stance::NoAnswer, false)], false, None);
         assert_eq!(none, [UNKNOWN, NOT, NAMING, NAMING]);
         // A node that responds and confirms nothing is no vote.
-        let unclear = with(&[word(2, Stance::Unclear, true), word(3, Stance::Unclear, true)], false, None);
+        let unclear =
+            with(&[opinion(2, Stance::Unclear, true), opinion(3, Stance::Unclear, true)], false, None);
         assert_eq!(unclear, [UNKNOWN, NOT, YES, YES]);
     }
 

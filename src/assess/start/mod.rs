@@ -23,12 +23,12 @@ use crate::pg::lsn::Lsn;
 use crate::registry::{NodeRow, NodeType};
 
 mod decide;
-pub mod seen;
+pub mod saved_topology;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::decide::{Asker, Heard, Judgement, May, decide};
+pub use self::decide::{Asker, Judgement, PollResult, StartDecision, decide};
 
 /// The node whose server is to be, to become or to stay a primary.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,7 @@ pub struct Opinion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartVerdict {
     /// Start.
-    Start(Why),
+    Start(StartReason),
     /// Something newer is known: do not start.
     Refuse,
     /// Ask again.
@@ -131,7 +131,7 @@ pub enum StartVerdict {
 
 /// Why a server may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum StartReason {
     /// There is no other node.
     Alone,
     /// All registered nodes confirm it.
@@ -183,17 +183,20 @@ impl Members {
     /// Counts votes; a node counts once, and so does a server that two rows lead to.
     ///
     /// An inactive node, an old primary for instance, counts on both sides or not at all.
-    pub fn count(&self, node_id: i32, words: &[Opinion]) -> Count {
+    pub fn count(&self, node_id: i32, opinions: &[Opinion]) -> Count {
         let mut servers = BTreeSet::new();
-        let voters: BTreeSet<i32> = words
+        let voters: BTreeSet<i32> = opinions
             .iter()
-            .filter(|word| word.says == Stance::Supports)
-            .filter_map(|word| word.node_id)
+            .filter(|opinion| opinion.says == Stance::Supports)
+            .filter_map(|opinion| opinion.node_id)
             .filter(|id| *id != node_id && self.active.contains_key(id))
             .filter(|id| {
-                let word =
-                    words.iter().find(|word| word.node_id == Some(*id) && word.says == Stance::Supports);
-                word.and_then(|word| word.server.as_ref()).is_none_or(|server| servers.insert(server))
+                let opinion = opinions
+                    .iter()
+                    .find(|opinion| opinion.node_id == Some(*id) && opinion.says == Stance::Supports);
+                opinion
+                    .and_then(|opinion| opinion.server.as_ref())
+                    .is_none_or(|server| servers.insert(server))
             })
             .collect();
         let active = self.active.iter().filter(|(_, active)| **active).map(|(id, _)| *id);
@@ -205,67 +208,70 @@ impl Members {
 
 /// Decides from the answers of one round. `alone` says that it is known for certain that there is no other node; `last` that the time is
 /// over.
-pub fn judge(node_id: i32, words: &[Opinion], members: &Members, alone: bool, last: bool) -> StartVerdict {
-    if words.iter().any(|word| word.says == Stance::Opposes) {
+pub fn judge(node_id: i32, opinions: &[Opinion], members: &Members, alone: bool, last: bool) -> StartVerdict {
+    if opinions.iter().any(|opinion| opinion.says == Stance::Opposes) {
         return StartVerdict::Refuse;
     }
     if !members.has_others(node_id) {
         return if alone {
-            StartVerdict::Start(Why::Alone)
+            StartVerdict::Start(StartReason::Alone)
         } else if last {
             StartVerdict::Unknown
         } else {
             StartVerdict::Wait
         };
     }
-    let count = members.count(node_id, words);
+    let count = members.count(node_id, opinions);
     let heard = count.named > 1;
     // They confirm this node, not the server in question: while another one comes up at an address of it, that may be the one.
-    let comes_up = |word: &Opinion| word.own_address && word.defers && !last;
-    if heard && count.is_all() && !words.iter().any(comes_up) {
-        return StartVerdict::Start(Why::All);
+    let comes_up = |opinion: &Opinion| opinion.own_address && opinion.defers && !last;
+    if heard && count.is_all() && !opinions.iter().any(comes_up) {
+        return StartVerdict::Start(StartReason::All);
     }
     // A server that is starting up may be a newer primary. A server that responds, if only by rejecting connections, is alive, and may be
     // one.
-    let in_the_way = |word: &Opinion| word.defers && (!last || word.says == Stance::Unclear);
-    if heard && count.is_majority() && !words.iter().any(in_the_way) {
-        return StartVerdict::Start(Why::Majority);
+    let in_the_way = |opinion: &Opinion| opinion.defers && (!last || opinion.says == Stance::Unclear);
+    if heard && count.is_majority() && !opinions.iter().any(in_the_way) {
+        return StartVerdict::Start(StartReason::Majority);
     }
     if last { StartVerdict::Unknown } else { StartVerdict::Wait }
 }
 
 /// Keeps one word of each node, the one that counts most.
-pub fn strongest(words: Vec<Opinion>) -> Vec<Opinion> {
+pub fn strongest_opinions(opinions: Vec<Opinion>) -> Vec<Opinion> {
     let mut out: Vec<Opinion> = Vec::new();
-    for word in words {
+    for opinion in opinions {
         let same =
-            |other: &&mut Opinion| (other.node_id, &other.node_name) == (word.node_id, &word.node_name);
+            |other: &&mut Opinion| (other.node_id, &other.node_name) == (opinion.node_id, &opinion.node_name);
         match out.iter_mut().find(same) {
-            Some(other) if other.says >= word.says => {}
-            Some(other) => *other = word,
-            None => out.push(word),
+            Some(other) if other.says >= opinion.says => {}
+            Some(other) => *other = opinion,
+            None => out.push(opinion),
         }
     }
     // A server that was named and is a registered node counts as that node.
-    let registered: BTreeSet<(String, String)> =
-        out.iter().filter(|word| word.node_id.is_some()).filter_map(|word| word.server.clone()).collect();
-    out.retain(|word| {
-        word.node_id.is_some() || word.server.as_ref().is_none_or(|server| !registered.contains(server))
+    let registered: BTreeSet<(String, String)> = out
+        .iter()
+        .filter(|opinion| opinion.node_id.is_some())
+        .filter_map(|opinion| opinion.server.clone())
+        .collect();
+    out.retain(|opinion| {
+        opinion.node_id.is_some() || opinion.server.as_ref().is_none_or(|server| !registered.contains(server))
     });
-    out.sort_by_key(|word| (word.node_id.is_none(), word.node_id));
+    out.sort_by_key(|opinion| (opinion.node_id.is_none(), opinion.node_id));
     out
 }
 
 /// Interprets an answer.
-pub fn hear(ours: &LocalNode<'_>, voice: &PeerAnswer, all: &[PeerAnswer]) -> Opinion {
-    let own_address = is_at_own_address(ours, voice);
+pub fn interpret_answer(ours: &LocalNode<'_>, peer: &PeerAnswer, all: &[PeerAnswer]) -> Opinion {
+    let own_address = is_at_own_address(ours, peer);
     let name = match own_address {
-        true => format!("The server at \"{}\", an address of this node,", voice.node.row.node_name),
-        false => title(voice),
+        true => format!("The server at \"{}\", an address of this node,", peer.node.row.node_name),
+        false => describe_peer(peer),
     };
-    let mut word = Opinion {
-        node_id: voice.registered.then_some(voice.node.row.node_id),
-        node_name: voice.node.row.node_name.clone(),
+    let mut opinion = Opinion {
+        node_id: peer.registered.then_some(peer.node.row.node_id),
+        node_name: peer.node.row.node_name.clone(),
         says: Stance::Unclear,
         timeline: None,
         detail: String::new(),
@@ -274,42 +280,42 @@ pub fn hear(ours: &LocalNode<'_>, voice: &PeerAnswer, all: &[PeerAnswer]) -> Opi
         own_address,
         server: None,
     };
-    let server = match &voice.node.server {
+    let server = match &peer.node.server {
         Ok(server) => server,
-        Err(silence) => {
-            word.detail = match silence.answered {
+        Err(unavailable) => {
+            opinion.detail = match unavailable.answered {
                 Answered::Spoke => {
-                    format!("{name} responds but does not report its role: {}", silence.message)
+                    format!("{name} responds but does not report its role: {}", unavailable.message)
                 }
-                _ => format!("{name} does not respond: {}", silence.message),
+                _ => format!("{name} does not respond: {}", unavailable.message),
             };
-            word.detail = sentence(&word.detail);
-            (word.says, word.defers) = match silence.answered {
+            opinion.detail = sentence(&opinion.detail);
+            (opinion.says, opinion.defers) = match unavailable.answered {
                 Answered::Nothing => (Stance::NoAnswer, false),
                 // A host that is gone for good, with the server that this one was.
                 Answered::Silent if own_address => (Stance::NoAnswer, false),
                 Answered::Silent => (Stance::NoAnswer, true),
                 Answered::Spoke => (Stance::Unclear, true),
             };
-            return word;
+            return opinion;
         }
     };
-    word.timeline = Some(server.timeline);
-    word.server = Some((server.system_identifier.clone(), server.started_at.clone()));
+    opinion.timeline = Some(server.timeline);
+    opinion.server = Some((server.system_identifier.clone(), server.started_at.clone()));
     let is_ours = server.system_identifier == ours.system_identifier;
-    word.is_primary = is_ours && !server.in_recovery;
-    let knows_us = || voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(|row| is_same(row, ours.row)));
+    opinion.is_primary = is_ours && !server.in_recovery;
+    let knows_us = || peer.rows.as_ref().is_ok_and(|rows| rows.iter().any(|row| is_same(row, ours.row)));
     let meaning = if own_address {
         of_an_own_address(&name, server, is_ours)
     } else if is_ours {
-        of_a_node(ours, voice, server, all)
-    } else if voice.node.row.node_type == NodeType::Witness && (voice.rows.is_err() || knows_us()) {
-        newer_promotion(ours, voice).unwrap_or_else(|| names(ours, voice, true))
-    } else if voice.node.row.node_type == NodeType::Witness {
+        of_a_node(ours, peer, server, all)
+    } else if peer.node.row.node_type == NodeType::Witness && (peer.rows.is_err() || knows_us()) {
+        newer_promotion(ours, peer).unwrap_or_else(|| judge_named_primary(ours, peer, true))
+    } else if peer.node.row.node_type == NodeType::Witness {
         Meaning::unclear(format!("{name} is a server of another cluster."))
     } else {
         // The node itself does not respond.
-        word.timeline = None;
+        opinion.timeline = None;
         Meaning::new(
             Stance::NoAnswer,
             format!(
@@ -318,7 +324,7 @@ pub fn hear(ours: &LocalNode<'_>, voice: &PeerAnswer, all: &[PeerAnswer]) -> Opi
             ),
         )
     };
-    Opinion { says: meaning.says, detail: meaning.detail, defers: meaning.defers, ..word }
+    Opinion { says: meaning.says, detail: meaning.detail, defers: meaning.defers, ..opinion }
 }
 
 /// What an answer means, and why.
@@ -343,16 +349,16 @@ impl Meaning {
     }
 }
 
-fn title(voice: &PeerAnswer) -> String {
-    match voice.registered {
-        true => format!("Node \"{}\"", voice.node.row.node_name),
-        false => format!("The server that was named, \"{}\",", voice.node.row.node_name),
+fn describe_peer(peer: &PeerAnswer) -> String {
+    match peer.registered {
+        true => format!("Node \"{}\"", peer.node.row.node_name),
+        false => format!("The server that was named, \"{}\",", peer.node.row.node_name),
     }
 }
 
 /// Says whether a server was queried because its address is one of this node: it is another server than the one in question.
-fn is_at_own_address(ours: &LocalNode<'_>, voice: &PeerAnswer) -> bool {
-    !voice.registered && voice.node.row.node_id == ours.row.node_id
+fn is_at_own_address(ours: &LocalNode<'_>, peer: &PeerAnswer) -> bool {
+    !peer.registered && peer.node.row.node_id == ours.row.node_id
 }
 
 /// Judges another server that has an address of this node: a copy of it, or what it was copied from.
@@ -376,8 +382,8 @@ fn is_same(row: &NodeRow, ours: &NodeRow) -> bool {
 }
 
 /// Judges a server of our own cluster.
-fn of_a_node(ours: &LocalNode<'_>, voice: &PeerAnswer, server: &ServerFacts, all: &[PeerAnswer]) -> Meaning {
-    let name = title(voice);
+fn of_a_node(ours: &LocalNode<'_>, peer: &PeerAnswer, server: &ServerFacts, all: &[PeerAnswer]) -> Meaning {
+    let name = describe_peer(peer);
     let timeline = ours.branch.timeline;
     let against = |detail| Meaning::new(Stance::Opposes, detail);
     if !server.in_recovery {
@@ -395,7 +401,7 @@ fn of_a_node(ours: &LocalNode<'_>, voice: &PeerAnswer, server: &ServerFacts, all
             server.timeline
         ));
     }
-    if let Some(newer) = newer_promotion(ours, voice) {
+    if let Some(newer) = newer_promotion(ours, peer) {
         return newer;
     }
     // What it has received may end in the middle of a record; what it has replayed, and is not here, is compared below.
@@ -413,34 +419,34 @@ fn of_a_node(ours: &LocalNode<'_>, voice: &PeerAnswer, server: &ServerFacts, all
             "{name} has replayed WAL up to {theirs}, but the WAL of this node ends at {end}."
         ));
     }
-    if let Some(opinion) = of_its_upstream(ours, voice, server, all) {
+    if let Some(opinion) = of_its_upstream(ours, peer, server, all) {
         return opinion;
     }
-    if voice.busy {
+    if peer.busy {
         return Meaning::passing(format!(
             "A command that changes roles is running on {}.",
             lower(&name).trim_end_matches(',')
         ));
     }
-    if let Some(opinion) = of_an_operation(ours, voice, all) {
+    if let Some(opinion) = of_an_operation(ours, peer, all) {
         return opinion;
     }
-    names(ours, voice, server.timeline == timeline)
+    judge_named_primary(ours, peer, server.timeline == timeline)
 }
 
 /// Looks for an operation on the current timeline whose coordinating node does not respond: it may be promoting that node, or a standby of
 /// it, at this moment.
-fn of_an_operation(ours: &LocalNode<'_>, voice: &PeerAnswer, all: &[PeerAnswer]) -> Option<Meaning> {
+fn of_an_operation(ours: &LocalNode<'_>, peer: &PeerAnswer, all: &[PeerAnswer]) -> Option<Meaning> {
     let is_open = |operation: &&OpenOperation| {
         let coordinator = all.iter().find(|other| other.node.row.node_id == operation.node_id);
         operation.timeline == Some(ours.branch.timeline)
             && operation.node_id != ours.row.node_id
             && coordinator.is_none_or(|coordinator| coordinator.node.facts().is_none())
     };
-    let open = voice.operations.iter().find(is_open)?;
+    let open = peer.operations.iter().find(is_open)?;
     Some(Meaning::passing(format!(
         "{} records operation {} (\"{}\") as not ended, on a node that does not respond (ID {}).",
-        title(voice),
+        describe_peer(peer),
         open.operation_id,
         open.command,
         open.node_id
@@ -452,13 +458,13 @@ fn lower(name: &str) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn newer_promotion(ours: &LocalNode<'_>, voice: &PeerAnswer) -> Option<Meaning> {
-    let newest = voice.promoted_to.filter(|newest| *newest > ours.branch.timeline)?;
+fn newer_promotion(ours: &LocalNode<'_>, peer: &PeerAnswer) -> Option<Meaning> {
+    let newest = peer.promoted_to.filter(|newest| *newest > ours.branch.timeline)?;
     Some(Meaning::new(
         Stance::Opposes,
         format!(
             "{} knows of a promotion to timeline {newest}, but this node is on timeline {}.",
-            title(voice),
+            describe_peer(peer),
             ours.branch.timeline
         ),
     ))
@@ -467,11 +473,11 @@ fn newer_promotion(ours: &LocalNode<'_>, voice: &PeerAnswer) -> Option<Meaning> 
 /// Examines the server that a standby streams from. It is not this node, which is down; unless the standby has not noticed that yet.
 fn of_its_upstream(
     ours: &LocalNode<'_>,
-    voice: &PeerAnswer,
+    peer: &PeerAnswer,
     server: &ServerFacts,
     all: &[PeerAnswer],
 ) -> Option<Meaning> {
-    let name = title(voice);
+    let name = describe_peer(peer);
     let receiver = server.receiver.as_ref()?;
     let Some(status) = receiver.status.as_deref() else {
         return Some(Meaning::passing(format!(
@@ -483,7 +489,7 @@ fn of_its_upstream(
         return None;
     }
     let own = |row: &NodeRow| row.node_id == ours.row.node_id && streams_by(server, &row.conninfo);
-    let registered = || voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(own));
+    let registered = || peer.rows.as_ref().is_ok_and(|rows| rows.iter().any(own));
     if own(ours.row) {
         return None;
     }
@@ -506,8 +512,8 @@ fn of_its_upstream(
         )));
     };
     let from = &from.node.row;
-    let cascades = voice.rows.as_ref().is_ok_and(|rows| {
-        let upstream = rows.iter().find(|row| row.node_id == voice.node.row.node_id);
+    let cascades = peer.rows.as_ref().is_ok_and(|rows| {
+        let upstream = rows.iter().find(|row| row.node_id == peer.node.row.node_id);
         let upstream = upstream.and_then(|row| row.upstream_node_id);
         let is_standby = |row: &NodeRow| row.node_id == from.node_id && row.node_type == NodeType::Standby;
         upstream == Some(from.node_id) && rows.iter().any(is_standby)
@@ -518,9 +524,9 @@ fn of_its_upstream(
 }
 
 /// Reads the primary that the metadata names. `is_current` says that they are not older than our timeline, as far as is known.
-fn names(ours: &LocalNode<'_>, voice: &PeerAnswer, is_current: bool) -> Meaning {
-    let name = title(voice);
-    let rows = match &voice.rows {
+fn judge_named_primary(ours: &LocalNode<'_>, peer: &PeerAnswer, is_current: bool) -> Meaning {
+    let name = describe_peer(peer);
+    let rows = match &peer.rows {
         Ok(rows) => rows,
         Err(why) => {
             return Meaning::passing(sentence(&format!(
@@ -539,7 +545,7 @@ fn names(ours: &LocalNode<'_>, voice: &PeerAnswer, is_current: bool) -> Meaning 
         rows.iter().filter(|row| row.active && row.node_type == NodeType::Primary).collect();
     match primaries.as_slice() {
         [one] if is_same(one, ours.row) => {
-            let place = |conninfo: &str| Conninfo::parse(conninfo).ok().map(|parsed| parsed.place());
+            let place = |conninfo: &str| Conninfo::parse(conninfo).ok().map(|parsed| parsed.destination());
             let at = place(&known.conninfo).filter(|at| Some(at) != place(&ours.row.conninfo).as_ref());
             let at = at.map(|at| format!(", at \"{at}\"")).unwrap_or_default();
             Meaning::new(Stance::Supports, format!("{name} confirms this node as the primary{at}."))

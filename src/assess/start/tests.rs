@@ -1,6 +1,6 @@
 use super::*;
-use crate::facts::cluster::Silence;
-use crate::facts::lineage::{FirstRecord, Lineage};
+use crate::facts::cluster::Unavailable;
+use crate::facts::lineage::{Lineage, TimelineStart};
 use crate::facts::server::Receiver;
 
 const END: u64 = 0x0500_0000;
@@ -38,7 +38,7 @@ fn standby(node_id: i32, timeline: u32) -> PeerAnswer {
 }
 
 fn silent(node_id: i32, answered: Answered) -> PeerAnswer {
-    let silence = Silence::new(answered, "timeout expired");
+    let silence = Unavailable::new(answered, "timeout expired");
     PeerAnswer {
         node: NodeFacts { row: NodeRow::example(node_id, NodeType::Standby), server: Err(silence) },
         registered: true,
@@ -49,8 +49,8 @@ fn silent(node_id: i32, answered: Answered) -> PeerAnswer {
     }
 }
 
-fn server(voice: &mut PeerAnswer) -> &mut ServerFacts {
-    voice.node.server.as_mut().unwrap()
+fn server(peer: &mut PeerAnswer) -> &mut ServerFacts {
+    peer.node.server.as_mut().unwrap()
 }
 
 fn promoted(node_id: i32) -> Vec<NodeRow> {
@@ -65,7 +65,7 @@ fn promoted(node_id: i32) -> Vec<NodeRow> {
     rows
 }
 
-fn heard_among(timeline: u32, end: Option<u64>, voice: &PeerAnswer, all: &[PeerAnswer]) -> Opinion {
+fn heard_among(timeline: u32, end: Option<u64>, peer: &PeerAnswer, all: &[PeerAnswer]) -> Opinion {
     let (row, lineage, timeline) = ours(timeline);
     let branch = Branch {
         timeline,
@@ -76,39 +76,39 @@ fn heard_among(timeline: u32, end: Option<u64>, voice: &PeerAnswer, all: &[PeerA
         segment_bytes: 16 << 20,
     };
     let ours = LocalNode { row: &row, system_identifier: "7", branch, end: end.map(Lsn) };
-    hear(&ours, voice, all)
+    interpret_answer(&ours, peer, all)
 }
 
 #[track_caller]
-fn says(timeline: u32, voice: &PeerAnswer, says: Stance, why: &str) -> Opinion {
-    let word = heard_among(timeline, None, voice, std::slice::from_ref(voice));
-    assert_eq!(word.says, says, "{word:?}");
-    assert!(word.detail.contains(why), "{word:?}");
-    assert!(word.detail.ends_with('.'), "{word:?}");
-    word
+fn says(timeline: u32, peer: &PeerAnswer, says: Stance, why: &str) -> Opinion {
+    let opinion = heard_among(timeline, None, peer, std::slice::from_ref(peer));
+    assert_eq!(opinion.says, says, "{opinion:?}");
+    assert!(opinion.detail.contains(why), "{opinion:?}");
+    assert!(opinion.detail.ends_with('.'), "{opinion:?}");
+    opinion
 }
 
-fn with(voice: PeerAnswer, change: impl FnOnce(&mut PeerAnswer)) -> PeerAnswer {
-    let mut voice = voice;
-    change(&mut voice);
-    voice
+fn with(peer: PeerAnswer, change: impl FnOnce(&mut PeerAnswer)) -> PeerAnswer {
+    let mut peer = peer;
+    change(&mut peer);
+    peer
 }
 
 #[test]
 fn a_standby_that_remembers_us_is_for_us() {
     for timeline in [1, 2] {
-        let word = says(timeline, &standby(2, timeline), Stance::Supports, "confirms this node");
-        assert!(!word.defers && !word.is_primary);
+        let opinion = says(timeline, &standby(2, timeline), Stance::Supports, "confirms this node");
+        assert!(!opinion.defers && !opinion.is_primary);
     }
     // One that was cut off before we were promoted, and has followed us since some time before.
     says(
         2,
-        &with(standby(2, 1), |voice| server(voice).replay_lsn = Some(Lsn(0x0200_0000))),
+        &with(standby(2, 1), |peer| server(peer).replay_lsn = Some(Lsn(0x0200_0000))),
         Stance::Unclear,
         "",
     );
-    let behind = with(standby(2, 1), |voice| {
-        let server = server(voice);
+    let behind = with(standby(2, 1), |peer| {
+        let server = server(peer);
         (server.replay_lsn, server.receive_lsn) = (Some(Lsn(0x0200_0000)), Some(Lsn(0x0200_0000)));
     });
     says(2, &behind, Stance::Supports, "confirms this node");
@@ -117,9 +117,9 @@ fn a_standby_that_remembers_us_is_for_us() {
 #[test]
 fn one_that_knows_better_is_against_us() {
     let primary = |timeline| {
-        with(standby(2, timeline), |voice| {
-            server(voice).in_recovery = false;
-            voice.rows = Ok(promoted(2));
+        with(standby(2, timeline), |peer| {
+            server(peer).in_recovery = false;
+            peer.rows = Ok(promoted(2));
         })
     };
     // Whatever its timeline: two would accept writes.
@@ -127,11 +127,11 @@ fn one_that_knows_better_is_against_us() {
         assert!(says(2, &primary(timeline), Stance::Opposes, "accepts writes").is_primary);
     }
     says(1, &standby(2, 2), Stance::Opposes, "is a standby on timeline 2");
-    let knows = with(standby(2, 1), |voice| voice.promoted_to = Some(TimelineId(2)));
+    let knows = with(standby(2, 1), |peer| peer.promoted_to = Some(TimelineId(2)));
     says(1, &knows, Stance::Opposes, "a promotion to timeline 2");
-    says(2, &with(standby(2, 2), |voice| voice.promoted_to = Some(TimelineId(2))), Stance::Supports, "");
+    says(2, &with(standby(2, 2), |peer| peer.promoted_to = Some(TimelineId(2))), Stance::Supports, "");
     // On timeline 1 there was no promotion before us.
-    let names_another = |timeline| with(standby(3, timeline), |voice| voice.rows = Ok(promoted(2)));
+    let names_another = |timeline| with(standby(3, timeline), |peer| peer.rows = Ok(promoted(2)));
     says(1, &names_another(1), Stance::Opposes, "names node \"node2\"");
     // Later on it may not have heard of us yet.
     says(2, &names_another(2), Stance::Unclear, "which may be out of date");
@@ -140,13 +140,13 @@ fn one_that_knows_better_is_against_us() {
 #[test]
 fn another_history_is_against_us_if_it_is_as_new() {
     let forked = |history: &str| {
-        with(standby(2, 2), |voice| {
+        with(standby(2, 2), |peer| {
             let lineage = Lineage {
                 history: Some(history.into()),
-                first_records: vec![FirstRecord { timeline: TimelineId(2), lsn: Lsn(0), bytes: None }],
+                timeline_starts: vec![TimelineStart { timeline: TimelineId(2), lsn: Lsn(0), bytes: None }],
                 ..Lineage::default()
             };
-            server(voice).lineage = Some(lineage);
+            server(peer).lineage = Some(lineage);
         })
     };
     says(2, &forked("1\t0/3000000\tx\n"), Stance::Supports, "");
@@ -157,23 +157,22 @@ fn another_history_is_against_us_if_it_is_as_new() {
 
 #[test]
 fn wal_that_we_have_lost_is_against_us() {
-    let heard =
-        |end: Option<u64>, voice: &PeerAnswer| heard_among(1, end, voice, std::slice::from_ref(voice));
+    let heard = |end: Option<u64>, peer: &PeerAnswer| heard_among(1, end, peer, std::slice::from_ref(peer));
     assert_eq!(heard(Some(END), &standby(2, 1)).says, Stance::Supports);
     assert_eq!(heard(None, &standby(2, 1)).says, Stance::Supports);
-    let word = heard(Some(END - 8), &standby(2, 1));
-    assert_eq!(word.says, Stance::Opposes);
-    assert!(word.detail.contains("has replayed WAL up to 0/5000000"), "{word:?}");
+    let opinion = heard(Some(END - 8), &standby(2, 1));
+    assert_eq!(opinion.says, Stance::Opposes);
+    assert!(opinion.detail.contains("has replayed WAL up to 0/5000000"), "{opinion:?}");
     // Received is not replayed: it may end in the middle of a record.
-    let received = with(standby(2, 1), |voice| server(voice).receive_lsn = Some(Lsn(END + 4096)));
+    let received = with(standby(2, 1), |peer| server(peer).receive_lsn = Some(Lsn(END + 4096)));
     assert_eq!(heard(Some(END), &received).says, Stance::Supports);
 }
 
 #[test]
 fn whom_it_streams_from_matters() {
     let streaming = |host: &str, status: Option<&str>| {
-        with(standby(3, 1), |voice| {
-            server(voice).receiver = Some(Receiver {
+        with(standby(3, 1), |peer| {
+            server(peer).receiver = Some(Receiver {
                 status: status.map(str::to_string),
                 sender_host: status.map(|_| host.to_string()),
                 sender_port: status.map(|_| 5432),
@@ -182,9 +181,9 @@ fn whom_it_streams_from_matters() {
             });
         })
     };
-    let among = |voice: &PeerAnswer, others: &[PeerAnswer]| {
-        let all: Vec<PeerAnswer> = others.iter().chain([voice]).cloned().collect();
-        heard_among(1, None, voice, &all)
+    let among = |peer: &PeerAnswer, others: &[PeerAnswer]| {
+        let all: Vec<PeerAnswer> = others.iter().chain([peer]).cloned().collect();
+        heard_among(1, None, peer, &all)
     };
     let two = [standby(2, 1)];
     let gone = [silent(2, Answered::Nothing)];
@@ -194,58 +193,56 @@ fn whom_it_streams_from_matters() {
     assert_eq!(among(&streaming("h2", Some("streaming")), &two).says, Stance::Supports);
     // From a server that does not respond to us, and that it was not recorded to follow.
     assert_eq!(among(&streaming("h2", Some("streaming")), &gone).says, Stance::Opposes);
-    let cascade = with(streaming("h2", Some("streaming")), |voice| {
-        if let Ok(rows) = &mut voice.rows {
+    let cascade = with(streaming("h2", Some("streaming")), |peer| {
+        if let Ok(rows) = &mut peer.rows {
             rows[2].upstream_node_id = Some(2);
         }
     });
-    let word = among(&cascade, &gone);
-    assert!(word.says == Stance::Unclear && word.defers, "{word:?}");
+    let opinion = among(&cascade, &gone);
+    assert!(opinion.says == Stance::Unclear && opinion.defers, "{opinion:?}");
     // From an unknown or unseen server.
-    let word = among(&streaming("elsewhere", Some("streaming")), &two);
-    assert!(word.says == Stance::Unclear && word.defers, "{word:?}");
-    let word = among(&streaming("", None), &two);
-    assert!(word.says == Stance::Unclear && word.detail.contains("GRANT pg_monitor"), "{word:?}");
+    let opinion = among(&streaming("elsewhere", Some("streaming")), &two);
+    assert!(opinion.says == Stance::Unclear && opinion.defers, "{opinion:?}");
+    let opinion = among(&streaming("", None), &two);
+    assert!(opinion.says == Stance::Unclear && opinion.detail.contains("GRANT pg_monitor"), "{opinion:?}");
     // It only tries.
     assert_eq!(among(&streaming("h2", Some("waiting")), &gone).says, Stance::Supports);
 }
 
 #[test]
 fn who_says_nothing_of_use_is_not_counted() {
-    let word = says(1, &silent(2, Answered::Nothing), Stance::NoAnswer, "does not respond");
-    assert!(!word.defers);
+    let opinion = says(1, &silent(2, Answered::Nothing), Stance::NoAnswer, "does not respond");
+    assert!(!opinion.defers);
     assert!(says(1, &silent(2, Answered::Silent), Stance::NoAnswer, "does not respond").defers);
     assert!(says(1, &silent(2, Answered::Spoke), Stance::Unclear, "does not report its role").defers);
-    assert!(
-        says(1, &with(standby(2, 1), |voice| voice.busy = true), Stance::Unclear, "is running on").defers
-    );
-    let refused = with(standby(2, 1), |voice| voice.rows = Err("permission denied".into()));
+    assert!(says(1, &with(standby(2, 1), |peer| peer.busy = true), Stance::Unclear, "is running on").defers);
+    let refused = with(standby(2, 1), |peer| peer.rows = Err("permission denied".into()));
     says(1, &refused, Stance::Unclear, "permission denied");
-    let foreign = with(standby(2, 1), |voice| server(voice).system_identifier = "8".into());
+    let foreign = with(standby(2, 1), |peer| server(peer).system_identifier = "8".into());
     says(1, &foreign, Stance::NoAnswer, "another cluster");
     // Even if that one accepts writes.
-    let foreign = with(foreign, |voice| server(voice).in_recovery = false);
+    let foreign = with(foreign, |peer| server(peer).in_recovery = false);
     assert!(!says(1, &foreign, Stance::NoAnswer, "another cluster").is_primary);
     says(
         1,
-        &with(standby(2, 1), |voice| voice.rows = Ok(Vec::new())),
+        &with(standby(2, 1), |peer| peer.rows = Ok(Vec::new())),
         Stance::Unclear,
         "has no record of node 1",
     );
-    let renamed = with(standby(2, 1), |voice| {
-        if let Ok(rows) = &mut voice.rows {
+    let renamed = with(standby(2, 1), |peer| {
+        if let Ok(rows) = &mut peer.rows {
             rows[0].node_name = "other".into();
         }
     });
     says(1, &renamed, Stance::Unclear, "has no record of node 1 \"node1\"");
-    let none = with(standby(2, 1), |voice| {
-        if let Ok(rows) = &mut voice.rows {
+    let none = with(standby(2, 1), |peer| {
+        if let Ok(rows) = &mut peer.rows {
             rows[0].active = false;
         }
     });
     says(1, &none, Stance::Unclear, "names no primary");
-    let several = with(standby(2, 1), |voice| {
-        if let Ok(rows) = &mut voice.rows {
+    let several = with(standby(2, 1), |peer| {
+        if let Ok(rows) = &mut peer.rows {
             rows[1].node_type = NodeType::Primary;
         }
     });
@@ -255,11 +252,11 @@ fn who_says_nothing_of_use_is_not_counted() {
 #[test]
 fn a_witness_votes_by_its_metadata() {
     let witness = |rows: Vec<NodeRow>| {
-        with(standby(4, 1), |voice| {
-            voice.node.row.node_type = NodeType::Witness;
-            let server = server(voice);
+        with(standby(4, 1), |peer| {
+            peer.node.row.node_type = NodeType::Witness;
+            let server = server(peer);
             (server.in_recovery, server.system_identifier) = (false, "9".into());
-            voice.rows = Ok(rows);
+            peer.rows = Ok(rows);
         })
     };
     assert!(!says(1, &witness(rows()), Stance::Supports, "confirms this node").is_primary);
@@ -267,12 +264,12 @@ fn a_witness_votes_by_its_metadata() {
     says(1, &witness(promoted(2)), Stance::Opposes, "names node \"node2\"");
     // It may have been away when we were promoted.
     says(2, &witness(promoted(2)), Stance::Unclear, "which may be out of date");
-    let knows = with(witness(promoted(2)), |voice| voice.promoted_to = Some(TimelineId(3)));
+    let knows = with(witness(promoted(2)), |peer| peer.promoted_to = Some(TimelineId(3)));
     says(2, &knows, Stance::Opposes, "a promotion to timeline 3");
     says(1, &witness(Vec::new()), Stance::Unclear, "another cluster");
 }
 
-fn word(node_id: i32, says: Stance) -> Opinion {
+fn opinion(node_id: i32, says: Stance) -> Opinion {
     Opinion {
         node_id: Some(node_id),
         node_name: format!("node{node_id}"),
@@ -298,11 +295,11 @@ fn members(count: i32, inactive: &[i32]) -> Members {
 #[test]
 fn a_majority_is_more_than_half_and_includes_us() {
     use Stance::{NoAnswer, Supports, Unclear};
-    let judged = |nodes: i32, inactive: &[i32], words: &[(i32, Stance)], last: bool| {
-        let words: Vec<Opinion> = words.iter().map(|(id, says)| word(*id, *says)).collect();
-        judge(1, &words, &members(nodes, inactive), false, last)
+    let judged = |nodes: i32, inactive: &[i32], opinions: &[(i32, Stance)], last: bool| {
+        let opinions: Vec<Opinion> = opinions.iter().map(|(id, says)| opinion(*id, *says)).collect();
+        judge(1, &opinions, &members(nodes, inactive), false, last)
     };
-    let (all, majority) = (StartVerdict::Start(Why::All), StartVerdict::Start(Why::Majority));
+    let (all, majority) = (StartVerdict::Start(StartReason::All), StartVerdict::Start(StartReason::Majority));
     // Two nodes: the other one has to answer.
     assert_eq!(judged(2, &[], &[(2, Supports)], false), all);
     assert_eq!(judged(2, &[], &[(2, NoAnswer)], false), StartVerdict::Wait);
@@ -326,41 +323,41 @@ fn a_majority_is_more_than_half_and_includes_us() {
 #[test]
 fn one_against_is_enough_and_one_that_is_coming_up_is_waited_for() {
     use Stance::{Opposes, Supports, Unclear};
-    let words = |third: Opinion| [word(2, Supports), third];
+    let opinions = |third: Opinion| [opinion(2, Supports), third];
     let members = members(3, &[]);
     for last in [false, true] {
-        let judged = judge(1, &words(word(3, Opposes)), &members, false, last);
+        let judged = judge(1, &opinions(opinion(3, Opposes)), &members, false, last);
         assert_eq!(judged, StartVerdict::Refuse);
     }
-    let coming = Opinion { defers: true, ..word(3, Unclear) };
-    assert_eq!(judge(1, &words(coming.clone()), &members, false, false), StartVerdict::Wait);
-    assert_eq!(judge(1, &words(coming), &members, false, true), StartVerdict::Unknown);
-    let hung = Opinion { defers: true, ..word(3, Stance::NoAnswer) };
-    assert_eq!(judge(1, &words(hung.clone()), &members, false, false), StartVerdict::Wait);
-    assert_eq!(judge(1, &words(hung), &members, false, true), StartVerdict::Start(Why::Majority));
+    let coming = Opinion { defers: true, ..opinion(3, Unclear) };
+    assert_eq!(judge(1, &opinions(coming.clone()), &members, false, false), StartVerdict::Wait);
+    assert_eq!(judge(1, &opinions(coming), &members, false, true), StartVerdict::Unknown);
+    let hung = Opinion { defers: true, ..opinion(3, Stance::NoAnswer) };
+    assert_eq!(judge(1, &opinions(hung.clone()), &members, false, false), StartVerdict::Wait);
+    assert_eq!(judge(1, &opinions(hung), &members, false, true), StartVerdict::Start(StartReason::Majority));
     // An unregistered server, too.
-    let named = Opinion { node_id: None, ..word(9, Opposes) };
-    assert_eq!(judge(1, &words(named), &members, false, false), StartVerdict::Refuse);
+    let named = Opinion { node_id: None, ..opinion(9, Opposes) };
+    assert_eq!(judge(1, &opinions(named), &members, false, false), StartVerdict::Refuse);
 }
 
 #[test]
 fn alone_is_only_who_is_known_to_be() {
     let alone = members(1, &[]);
-    assert_eq!(judge(1, &[], &alone, true, false), StartVerdict::Start(Why::Alone));
+    assert_eq!(judge(1, &[], &alone, true, false), StartVerdict::Start(StartReason::Alone));
     assert_eq!(judge(1, &[], &alone, false, true), StartVerdict::Unknown);
     assert_eq!(judge(1, &[], &Members::default(), false, true), StartVerdict::Unknown);
     // A node has reported that there are others.
     assert_eq!(judge(1, &[], &members(2, &[]), true, true), StartVerdict::Unknown);
-    assert_eq!(judge(1, &[word(2, Stance::Opposes)], &alone, true, false), StartVerdict::Refuse);
+    assert_eq!(judge(1, &[opinion(2, Stance::Opposes)], &alone, true, false), StartVerdict::Refuse);
 }
 
 #[test]
 fn a_server_that_two_rows_lead_to_has_one_vote() {
-    let mut twin = word(3, Stance::Supports);
-    twin.server = word(2, Stance::Supports).server;
-    let words = [word(2, Stance::Supports), twin, word(4, Stance::NoAnswer)];
-    assert_eq!(members(4, &[]).count(1, &words), Count { named: 2, of: 4 });
-    assert_eq!(judge(1, &words, &members(4, &[]), false, true), StartVerdict::Unknown);
+    let mut twin = opinion(3, Stance::Supports);
+    twin.server = opinion(2, Stance::Supports).server;
+    let opinions = [opinion(2, Stance::Supports), twin, opinion(4, Stance::NoAnswer)];
+    assert_eq!(members(4, &[]).count(1, &opinions), Count { named: 2, of: 4 });
+    assert_eq!(judge(1, &opinions, &members(4, &[]), false, true), StartVerdict::Unknown);
 }
 
 #[test]
@@ -375,26 +372,26 @@ fn a_node_is_counted_if_one_copy_has_it_as_active() {
 
 #[test]
 fn of_several_words_of_a_node_the_strongest_stays() {
-    let named = Opinion { node_id: None, node_name: "host=h2".into(), ..word(2, Stance::Unclear) };
-    let stranger = Opinion { node_id: None, server: None, ..word(7, Stance::NoAnswer) };
-    let words = vec![
+    let named = Opinion { node_id: None, node_name: "host=h2".into(), ..opinion(2, Stance::Unclear) };
+    let stranger = Opinion { node_id: None, server: None, ..opinion(7, Stance::NoAnswer) };
+    let opinions = vec![
         stranger,
         named,
-        word(3, Stance::NoAnswer),
-        word(2, Stance::NoAnswer),
-        word(2, Stance::Supports),
-        word(2, Stance::Unclear),
+        opinion(3, Stance::NoAnswer),
+        opinion(2, Stance::NoAnswer),
+        opinion(2, Stance::Supports),
+        opinion(2, Stance::Unclear),
     ];
     let kept: Vec<(Option<i32>, Stance)> =
-        strongest(words).iter().map(|word| (word.node_id, word.says)).collect();
+        strongest_opinions(opinions).iter().map(|opinion| (opinion.node_id, opinion.says)).collect();
     assert_eq!(kept, [(Some(2), Stance::Supports), (Some(3), Stance::NoAnswer), (None, Stance::NoAnswer)]);
 }
 
 #[test]
 fn a_request_that_stands_is_as_good_as_a_primary() {
-    let asked = with(standby(2, 1), |voice| server(voice).promotion_requested = Some(true));
+    let asked = with(standby(2, 1), |peer| server(peer).promotion_requested = Some(true));
     says(1, &asked, Stance::Opposes, "promotion");
-    let unknown = with(standby(2, 1), |voice| server(voice).promotion_requested = None);
+    let unknown = with(standby(2, 1), |peer| server(peer).promotion_requested = None);
     says(1, &unknown, Stance::Supports, "");
 }
 
@@ -406,12 +403,12 @@ fn an_operation_that_nobody_can_be_asked_about_may_be_making_a_primary() {
         node_id,
         timeline,
     };
-    let of = |operation| with(standby(2, 1), |voice| voice.operations = vec![operation]);
-    let voice = of(operation(3, Some(TimelineId(1))));
-    let word = says(1, &voice, Stance::Unclear, "x1 (\"standby switchover\")");
-    assert!(word.defers);
-    let coordinator_answers = [voice.clone(), standby(3, 1)];
-    assert_eq!(heard_among(1, None, &voice, &coordinator_answers).says, Stance::Supports);
+    let of = |operation| with(standby(2, 1), |peer| peer.operations = vec![operation]);
+    let peer = of(operation(3, Some(TimelineId(1))));
+    let opinion = says(1, &peer, Stance::Unclear, "x1 (\"standby switchover\")");
+    assert!(opinion.defers);
+    let coordinator_answers = [peer.clone(), standby(3, 1)];
+    assert_eq!(heard_among(1, None, &peer, &coordinator_answers).says, Stance::Supports);
     // It is old, or it is not known how old, or it is our own.
     for old in [operation(3, Some(TimelineId(9))), operation(3, None), operation(1, Some(TimelineId(1)))] {
         says(1, &of(old), Stance::Supports, "");
@@ -419,40 +416,41 @@ fn an_operation_that_nobody_can_be_asked_about_may_be_making_a_primary() {
 }
 
 /// A server that has an address of node 1, and is not the one that is asked about.
-fn copy_of_node_1(voice: PeerAnswer) -> PeerAnswer {
-    with(voice, |voice| {
-        voice.registered = false;
-        (voice.node.row.node_id, voice.node.row.node_name) = (1, "host=h9 port=5432".into());
-        voice.node.row.conninfo = "host=h9".into();
+fn copy_of_node_1(peer: PeerAnswer) -> PeerAnswer {
+    with(peer, |peer| {
+        peer.registered = false;
+        (peer.node.row.node_id, peer.node.row.node_name) = (1, "host=h9 port=5432".into());
+        peer.node.row.conninfo = "host=h9".into();
     })
 }
 
 #[test]
 fn a_primary_at_an_address_of_this_node_is_against_it() {
-    let primary = copy_of_node_1(with(standby(2, 1), |voice| server(voice).in_recovery = false));
-    let word = says(
+    let primary = copy_of_node_1(with(standby(2, 1), |peer| server(peer).in_recovery = false));
+    let opinion = says(
         1,
         &primary,
         Stance::Opposes,
         "at \"host=h9 port=5432\", an address of this node, accepts writes",
     );
-    assert!(word.own_address && word.is_primary && word.node_id.is_none());
+    assert!(opinion.own_address && opinion.is_primary && opinion.node_id.is_none());
     // Also where all others name this node: they name the place.
-    let words = [word, heard_among(1, None, &standby(2, 1), &[]), heard_among(1, None, &standby(3, 1), &[])];
+    let opinions =
+        [opinion, heard_among(1, None, &standby(2, 1), &[]), heard_among(1, None, &standby(3, 1), &[])];
     let members = |of: usize| {
         let mut members = Members::default();
         members.learn(&rows()[..of]);
         members
     };
     for last in [false, true] {
-        assert_eq!(judge(1, &words, &members(3), false, last), StartVerdict::Refuse);
+        assert_eq!(judge(1, &opinions, &members(3), false, last), StartVerdict::Refuse);
     }
-    assert_eq!(judge(1, &words[..1], &members(1), true, true), StartVerdict::Refuse);
+    assert_eq!(judge(1, &opinions[..1], &members(1), true, true), StartVerdict::Refuse);
     // A standby there, or a server of another cluster, is none.
     says(1, &copy_of_node_1(standby(2, 1)), Stance::Unclear, "is a standby of this cluster");
-    let foreign = copy_of_node_1(with(standby(2, 1), |voice| {
-        server(voice).in_recovery = false;
-        server(voice).system_identifier = "8".into();
+    let foreign = copy_of_node_1(with(standby(2, 1), |peer| {
+        server(peer).in_recovery = false;
+        server(peer).system_identifier = "8".into();
     }));
     assert!(!says(1, &foreign, Stance::Unclear, "of another cluster").is_primary);
 }
@@ -463,38 +461,39 @@ fn who_comes_up_at_an_address_of_this_node_is_waited_for_and_a_host_that_is_gone
     members.learn(&rows());
     let verdict = |there: &PeerAnswer, last| {
         let all = [there.clone(), standby(2, 1), standby(3, 1)];
-        let words: Vec<Opinion> = all.iter().map(|voice| heard_among(1, None, voice, &all)).collect();
-        judge(1, &strongest(words), &members, false, last)
+        let opinions: Vec<Opinion> = all.iter().map(|peer| heard_among(1, None, peer, &all)).collect();
+        judge(1, &strongest_opinions(opinions), &members, false, last)
     };
     let there = |answered| copy_of_node_1(silent(1, answered));
     assert_eq!(verdict(&there(Answered::Spoke), false), StartVerdict::Wait);
-    assert_eq!(verdict(&there(Answered::Spoke), true), StartVerdict::Start(Why::All));
+    assert_eq!(verdict(&there(Answered::Spoke), true), StartVerdict::Start(StartReason::All));
     for gone in [Answered::Nothing, Answered::Silent] {
-        assert_eq!(verdict(&there(gone), false), StartVerdict::Start(Why::All));
+        assert_eq!(verdict(&there(gone), false), StartVerdict::Start(StartReason::All));
     }
     // The command that starts it reports it.
     let all = [there(Answered::Nothing), standby(2, 1), standby(3, 1)];
-    let words = strongest(all.iter().map(|voice| heard_among(1, None, voice, &all)).collect());
-    let heard = Heard { node_id: 1, words: &words, members: &members, alone: false, seen_newer: None };
+    let opinions = strongest_opinions(all.iter().map(|peer| heard_among(1, None, peer, &all)).collect());
+    let heard =
+        PollResult { node_id: 1, opinions: &opinions, members: &members, alone: false, seen_newer: None };
     let judgement = decide(Asker::Start, &heard);
-    assert_eq!((judgement.may, judgement.count), (May::YesNaming, Count { named: 3, of: 3 }));
+    assert_eq!((judgement.may, judgement.count), (StartDecision::YesNaming, Count { named: 3, of: 3 }));
     assert!(judgement.unheard().unwrap().contains("host=h9"));
 }
 
 #[test]
 fn who_streams_from_the_registered_address_does_not_vouch_for_a_server_elsewhere() {
     let streams_from = |host: &str| {
-        with(standby(2, 1), |voice| {
+        with(standby(2, 1), |peer| {
             let status = Some("streaming".into());
             let sender_host = Some(host.to_string());
-            server(voice).receiver = Some(Receiver {
+            server(peer).receiver = Some(Receiver {
                 status,
                 sender_host,
                 sender_port: Some(5432),
                 slot_name: None,
                 message_age_s: None,
             });
-            voice.rows.as_mut().unwrap()[0].conninfo = "host=h9".into();
+            peer.rows.as_mut().unwrap()[0].conninfo = "host=h9".into();
         })
     };
     // Our own conninfo is host=h1: it has not noticed yet that its primary is down.
@@ -504,6 +503,6 @@ fn who_streams_from_the_registered_address_does_not_vouch_for_a_server_elsewhere
         Stance::Supports,
         "confirms this node as the primary, at \"host=h9 port=5432\"",
     );
-    let word = says(1, &streams_from("h9"), Stance::Unclear, "which is registered for this node");
-    assert!(word.defers);
+    let opinion = says(1, &streams_from("h9"), Stance::Unclear, "which is registered for this node");
+    assert!(opinion.defers);
 }

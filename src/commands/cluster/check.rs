@@ -5,7 +5,7 @@ use crate::assess::cluster::Viewpoint;
 use crate::cli::check::ClusterCheck as Args;
 use crate::context::Context;
 use crate::error::{Issue, Result};
-use crate::facts::check_name::Name;
+use crate::facts::check_name::CheckName;
 use crate::observe::hosts::{Deadlines, exit, hosts, reported, thresholds};
 use crate::observe::{discovery, own_operations};
 use crate::output::check::{CheckReport, Layout};
@@ -18,7 +18,7 @@ use crate::plan::parts::announce;
 /// Those of finding the cluster; what is wrong with it is no error but the verdict.
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let deadlines = Deadlines::new(context);
-    let usual: Vec<Name> = Name::ALL.iter().copied().filter(|name| name.is_usual()).collect();
+    let usual: Vec<CheckName> = CheckName::ALL.iter().copied().filter(|name| name.is_usual()).collect();
     let (found, more) = discovery::cluster_for_checks(context, &usual, deadlines.servers).await?;
     let answers = hosts(context, &found, &more, &usual, !args.no_ssh, deadlines.hosts()).await;
     let (hosts, notice) = reported(&found, answers);

@@ -5,10 +5,10 @@ use serde_json::json;
 use crate::cli::cluster::Cleanup as Args;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::cluster::ask_node;
+use crate::facts::cluster::query_node;
 use crate::observe::discovery;
 use crate::observe::own_node::{self, secrets_of};
-use crate::operation::carry_out::How;
+use crate::operation::carry_out::RunOptions;
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::SqlError;
@@ -36,17 +36,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     let selection = Selection { days: args.keep_history, node_id };
     let whom = format!("node \"{}\"", primary.row.node_name);
-    let (session, _) = ask_node(&primary.row.conninfo, &context.environment, context.node_deadline())
+    let (session, _) = query_node(&primary.row.conninfo, &context.environment, context.node_deadline())
         .await
-        .map_err(|silence| {
-        Error::new(Exit::Connection, format!("could not connect to {whom}"))
-            .detail(format!("{} Nothing was changed.", sentence(&silence.message)))
-    })?;
+        .map_err(|unavailable| {
+            Error::new(Exit::Connection, format!("could not connect to {whom}"))
+                .detail(format!("{} Nothing was changed.", sentence(&unavailable.message)))
+        })?;
     let broken = |error: SqlError| {
         Error::new(Exit::Query, format!("could not read the monitoring history on {whom}"))
             .detail(format!("{} Nothing was changed.", sentence(&error.to_string())))
     };
-    let history = monitoring::look(&session).await.map_err(broken)?;
+    let history = monitoring::inspect_monitoring(&session).await.map_err(broken)?;
     let records = match history.exists && history.may_use && history.may_read {
         true => Some(monitoring::count(&session, selection).await.map_err(broken)?),
         false => None,
@@ -54,7 +54,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let own_id = context.config().ok().map(|config| config.node_id);
     let facts = CleanupFacts { history, records, selection, of, node_id: own_id };
     let plan = cleanup(&facts, &endpoint(primary));
-    let how = How::new(context, secrets_of(&found.facts));
+    let how = RunOptions::new(context, secrets_of(&found.facts));
     let mut done = carry_out_with_events(context, &plan, how).await.announced(context).await;
     done.add_data(json!({ "deleted_records": records }));
     let count = records.unwrap_or(0);

@@ -8,11 +8,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::NodeFacts;
-use crate::facts::matrix::{MatrixFacts, Row, Tried, matrix, try_all};
-use crate::far_end::protocol::{Target, Third};
+use crate::facts::matrix::{ConnectionAttempt, MatrixFacts, MatrixRow, matrix, try_all};
+use crate::far_end::protocol::{ConnectTarget, RelayedNode};
 use crate::far_end::remote::{OPEN, Remote};
 use crate::observe::discovery;
-use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::node_location::{self, NodeLocation};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::{NodeRow, NodeType};
@@ -49,10 +49,13 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
         until,
         targets: nodes
             .iter()
-            .map(|node| Target { node_id: node.row.node_id, conninfo: Secret::new(&node.row.conninfo) })
+            .map(|node| ConnectTarget {
+                node_id: node.row.node_id,
+                conninfo: Secret::new(&node.row.conninfo),
+            })
             .collect(),
     };
-    let whereabouts = |node: &NodeFacts| Third {
+    let location = |node: &NodeFacts| RelayedNode {
         row: without_secrets(&node.row),
         ssh_host: ssh_hosts.get(&node.row.node_id).cloned(),
         // A witness is a cluster of its own.
@@ -63,23 +66,23 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
             .map(str::to_string),
     };
     let others: Vec<&NodeFacts> = nodes.iter().filter(|node| Some(node.row.node_id) != own_id).collect();
-    let asked = join_all(others.iter().map(|node| row_of.asked(node, whereabouts(node)))).await;
+    let asked = join_all(others.iter().map(|node| row_of.query_host(node, location(node)))).await;
 
     let mut facts = MatrixFacts::default();
     if let Some(own) = own_id {
         // It has just been tried.
-        let tried = nodes.iter().map(|node| Tried {
+        let tried = nodes.iter().map(|node| ConnectionAttempt {
             node_id: node.row.node_id,
-            error: node.server.as_ref().err().map(|silence| silence.message.clone()),
+            error: node.server.as_ref().err().map(|unavailable| unavailable.message.clone()),
         });
-        facts.rows.insert(own, Row { tried: tried.collect(), relayed_by: None });
+        facts.rows.insert(own, MatrixRow { tried: tried.collect(), relayed_by: None });
     }
     let mut remotes: Vec<(i32, Remote)> = Vec::new();
     for (node, answer) in others.iter().zip(asked) {
         let id = node.row.node_id;
         match answer {
             Ok((remote, tried)) => {
-                facts.rows.insert(id, Row { tried, relayed_by: None });
+                facts.rows.insert(id, MatrixRow { tried, relayed_by: None });
                 remotes.push((id, remote));
             }
             Err(error) => {
@@ -99,8 +102,8 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
             };
             let mut relays: Vec<&(i32, Remote)> = remotes.iter().collect();
             relays.sort_by_key(|(relay, _)| !reaches(*relay));
-            let found = row_of.relayed(&relays, &whereabouts(node)).await;
-            found.map(|(relay, tried)| (id, Row { tried, relayed_by: Some(relay) }))
+            let found = row_of.relayed(&relays, &location(node)).await;
+            found.map(|(relay, tried)| (id, MatrixRow { tried, relayed_by: Some(relay) }))
         }))
         .await;
         facts.rows.extend(relayed.into_iter().flatten());
@@ -114,14 +117,18 @@ pub async fn run(context: &Context, crosscheck: bool) -> Result<Report> {
 struct Question<'a> {
     context: &'a Context,
     until: Instant,
-    targets: Vec<Target>,
+    targets: Vec<ConnectTarget>,
 }
 
 impl Question<'_> {
     /// Asks a host from here, with what its server has said, if anything.
-    async fn asked(&self, node: &NodeFacts, place: Third) -> Result<(Remote, Vec<Tried>)> {
+    async fn query_host(
+        &self,
+        node: &NodeFacts,
+        place: RelayedNode,
+    ) -> Result<(Remote, Vec<ConnectionAttempt>)> {
         let asking = async {
-            let known = Whereabouts { server: node.facts(), ..place.whereabouts() };
+            let known = NodeLocation { server: node.facts(), ..place.location() };
             let remote = open(self.context, &known, OPEN).await?;
             let tried = remote.row(&self.targets, self.within(), None).await?;
             Ok((remote, tried))
@@ -133,7 +140,11 @@ impl Question<'_> {
     }
 
     /// Has one of these nodes ask a third one, one after the other until one can.
-    async fn relayed(&self, relays: &[&(i32, Remote)], third: &Third) -> Option<(i32, Vec<Tried>)> {
+    async fn relayed(
+        &self,
+        relays: &[&(i32, Remote)],
+        third: &RelayedNode,
+    ) -> Option<(i32, Vec<ConnectionAttempt>)> {
         let asking = async {
             for (id, relay) in relays {
                 match relay.row(&self.targets, self.within(), Some((third, OPEN_THIRD))).await {
@@ -160,24 +171,24 @@ impl Question<'_> {
 /// Those of the channel to the third node.
 pub async fn row(
     context: &Context,
-    targets: &[Target],
+    targets: &[ConnectTarget],
     within: Duration,
-    of: Option<&Third>,
-) -> Result<Vec<Tried>> {
+    of: Option<&RelayedNode>,
+) -> Result<Vec<ConnectionAttempt>> {
     match of {
         None => {
             let targets = targets.iter().map(|target| (target.node_id, &target.conninfo));
             Ok(try_all(targets, &context.environment, within).await)
         }
         Some(third) => {
-            let remote = open(context, &third.whereabouts(), OPEN_THIRD).await?;
+            let remote = open(context, &third.location(), OPEN_THIRD).await?;
             remote.row(targets, within, None).await
         }
     }
 }
 
 /// Opens a channel to a node's host, and makes sure that it is that node's pgbaton which answers.
-async fn open(context: &Context, known: &Whereabouts<'_>, within: Duration) -> Result<Remote> {
+async fn open(context: &Context, known: &NodeLocation<'_>, within: Duration) -> Result<Remote> {
     let row = known.row;
     let far_end = node_location::far_end(context, known).await?;
     let opened = Remote::open(context, &far_end, within).await;

@@ -7,7 +7,7 @@ use crate::cli::cluster::Show as Args;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::observe::discovery::{self, Found};
+use crate::observe::discovery::{self, Discovered};
 use crate::observe::own_operations;
 use crate::output::{Data, Format, Report, render, render_error};
 use crate::pg::conninfo::Conninfo;
@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
                 if context.style.format == Format::Json {
                     report.issues.splice(0..0, of_configuration.iter().cloned());
                 }
-                picture(context, &report, seconds)?;
+                draw_screen(context, &report, seconds)?;
                 last = Some(report.exit);
             }
             // What is wrong from the start is no change to watch for.
@@ -72,7 +72,7 @@ fn stopped(last: Option<Exit>, signal: Signal) -> Result<Report> {
 }
 
 /// Shows one picture, with all that is said about it.
-fn picture(context: &Context, report: &Report, seconds: f64) -> Result<()> {
+fn draw_screen(context: &Context, report: &Report, seconds: f64) -> Result<()> {
     let text = render(context.verb.words(), report, context.style)?;
     if context.style.format != Format::Table {
         let _gone = context.ui.answer(&text);
@@ -111,7 +111,7 @@ async fn once(context: &Context) -> Result<Report> {
 ///
 /// # Errors
 /// Those of the configuration.
-pub(super) fn viewpoint<'a>(context: &'a Context, found: &'a Found) -> Result<Viewpoint<'a>> {
+pub(super) fn viewpoint<'a>(context: &'a Context, found: &'a Discovered) -> Result<Viewpoint<'a>> {
     let config = context.config_if_any()?;
     Ok(Viewpoint {
         now: found.now,

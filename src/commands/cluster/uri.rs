@@ -7,7 +7,7 @@ use crate::cli::cluster::{Syntax as AsTyped, Uri as Args, Wanted as Role};
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, Severity};
 use crate::observe::discovery;
-use crate::output::client_string::{ClientString, Syntax, Wanted};
+use crate::output::client_string::{ClientString, Syntax, WantedServer};
 use crate::output::{Data, Report};
 
 /// Finds the nodes and writes the string.
@@ -27,10 +27,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Report> {
     }
     let doubtful = issues.iter().any(|issue| issue.severity > Severity::Notice);
     let role = match args.role {
-        Role::Primary => Wanted::Primary,
-        Role::Standby => Wanted::Standby,
-        Role::PreferStandby => Wanted::PreferStandby,
-        Role::Any => Wanted::Any,
+        Role::Primary => WantedServer::Primary,
+        Role::Standby => WantedServer::Standby,
+        Role::PreferStandby => WantedServer::PreferStandby,
+        Role::Any => WantedServer::Any,
     };
     let syntax = match args.syntax {
         AsTyped::Uri => Syntax::Uri,

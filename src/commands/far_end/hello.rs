@@ -43,7 +43,7 @@ pub(super) async fn hello(context: &Context, state_directory: &Path) -> Hello {
         Some((entry.operation_id.clone(), command.to_string()))
     });
     let locked_by = LocalLock::holder(state_directory).ok().flatten().map(|holder| holder.to_string());
-    let next = next_start::look(data, config_directory.as_deref());
+    let next = next_start::inspect_next_start(data, config_directory.as_deref());
     // Each of them tries the places that it would write to.
     let (start, stop) = (service::facts(context, Action::Start), service::facts(context, Action::Stop));
     let start_checks = start.as_ref().map(|facts| start_checks(facts, Action::Start)).unwrap_or_default();

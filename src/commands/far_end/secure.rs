@@ -9,7 +9,7 @@ use crate::error::{Exit, Result};
 use crate::facts::directory::running_postmaster;
 use crate::far_end::protocol::Secured;
 use crate::far_end::secure;
-use crate::plan::far_end::Standing;
+use crate::plan::far_end::ServerState;
 use crate::system::lock::{LocalLock, busy};
 
 /// How long a far end that was ended may take to give the node's lock back, and the pause between two attempts.
@@ -28,8 +28,12 @@ impl Served<'_> {
                     return Err(busy(&holder));
                 }
             }
-            let server = secure::standing(data, secure::LOOKS).await;
-            return Ok(Secured { wrote_signal: lacks.is_some() && server == Standing::Down, server, lacks });
+            let server = secure::server_state(data, secure::LOOKS).await;
+            return Ok(Secured {
+                wrote_signal: lacks.is_some() && server == ServerState::Down,
+                server,
+                lacks,
+            });
         }
         secure::end_other_far_ends(self.context, &self.state_directory).await?;
         // A process that ends shows no command line any more a moment before it gives its lock back.
@@ -43,14 +47,14 @@ impl Served<'_> {
         self.armed.take();
         let lacks = self.live.lacks_signal()?;
         if only_hold {
-            let server = secure::standing(data, secure::SETTLES).await;
+            let server = secure::server_state(data, secure::SETTLES).await;
             return Ok(Secured { server, wrote_signal: false, lacks });
         }
         if let Some(lacks) = lacks {
             self.live.write_signal(&lacks, "").await?;
             self.wrote_signal.replace(Some(lacks));
         }
-        let server = secure::standing(data, secure::SETTLES).await;
+        let server = secure::server_state(data, secure::SETTLES).await;
         if !server.is_secure() {
             self.remove_signal().await?;
         }

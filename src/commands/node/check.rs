@@ -5,17 +5,17 @@ use std::path::Path;
 
 use tokio::time::Instant;
 
-use crate::assess::checks::{self, Evidence, Finding, Needs, Status, judge, worst};
+use crate::assess::checks::{self, CheckNeeds, CheckStatus, Evidence, Finding, judge, worst};
 use crate::assess::cluster::{Copies, Viewpoint};
 use crate::cli::check::{NodeCheck as Args, Role};
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, Text, sentence};
-use crate::facts::check_name::Name;
-use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
+use crate::facts::check_name::CheckName;
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Unavailable, bounded};
 use crate::facts::server;
-use crate::observe::discovery::{self, Found, More};
-use crate::observe::hosts::{Deadlines, exit, look_here, question, thresholds};
+use crate::observe::discovery::{self, CheckExtras, Discovered};
+use crate::observe::hosts::{Deadlines, exit, host_question, look_here, thresholds};
 use crate::observe::{own_operations, own_server, replication_login, superuser};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::{Data, Report};
@@ -66,67 +66,67 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 }
 
 /// Returns the checks that were named.
-fn named(args: &Args) -> Vec<Name> {
+fn named(args: &Args) -> Vec<CheckName> {
     let given = [
-        (args.role.is_some(), Name::ServerRole),
-        (args.replication_lag, Name::ReplicationLag),
-        (args.archive_ready, Name::ArchiveReady),
-        (args.upstream, Name::Upstream),
-        (args.downstream, Name::Downstream),
-        (args.slots, Name::Slots),
-        (args.missing_slots, Name::MissingSlots),
-        (args.data_directory_config, Name::DataDirectory),
-        (args.repmgrd, Name::Repmgrd),
-        (args.db_connection, Name::DbConnection),
-        (args.identity, Name::Identity),
-        (args.server_version, Name::ServerVersion),
-        (args.timeline, Name::Timeline),
-        (args.replay, Name::Replay),
-        (args.wal_retained, Name::WalRetained),
-        (args.logical_slots, Name::LogicalSlots),
-        (args.archiver, Name::Archiver),
-        (args.pending_restart, Name::PendingRestart),
-        (args.standby_settings, Name::StandbySettings),
-        (args.rewind, Name::Rewind),
-        (args.replication_login, Name::ReplicationLogin),
-        (args.clock, Name::Clock),
-        (args.free_space, Name::FreeSpace),
-        (args.unfinished_operation, Name::UnfinishedOperation),
-        (args.standby_signal, Name::StandbySignal),
+        (args.role.is_some(), CheckName::ServerRole),
+        (args.replication_lag, CheckName::ReplicationLag),
+        (args.archive_ready, CheckName::ArchiveReady),
+        (args.upstream, CheckName::Upstream),
+        (args.downstream, CheckName::Downstream),
+        (args.slots, CheckName::Slots),
+        (args.missing_slots, CheckName::MissingSlots),
+        (args.data_directory_config, CheckName::DataDirectory),
+        (args.repmgrd, CheckName::Repmgrd),
+        (args.db_connection, CheckName::DbConnection),
+        (args.identity, CheckName::Identity),
+        (args.server_version, CheckName::ServerVersion),
+        (args.timeline, CheckName::Timeline),
+        (args.replay, CheckName::Replay),
+        (args.wal_retained, CheckName::WalRetained),
+        (args.logical_slots, CheckName::LogicalSlots),
+        (args.archiver, CheckName::Archiver),
+        (args.pending_restart, CheckName::PendingRestart),
+        (args.standby_settings, CheckName::StandbySettings),
+        (args.rewind, CheckName::Rewind),
+        (args.replication_login, CheckName::ReplicationLogin),
+        (args.clock, CheckName::Clock),
+        (args.free_space, CheckName::FreeSpace),
+        (args.unfinished_operation, CheckName::UnfinishedOperation),
+        (args.standby_signal, CheckName::StandbySignal),
     ];
     given.into_iter().filter_map(|(given, name)| given.then_some(name)).collect()
 }
 
-async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout) -> Result<Report> {
+async fn checked(context: &Context, args: &Args, named: &[CheckName], layout: Layout) -> Result<Report> {
     let config = context.config()?;
-    let usual = Name::ALL.iter().copied().filter(|name| name.is_usual());
+    let usual = CheckName::ALL.iter().copied().filter(|name| name.is_usual());
     let names = if named.is_empty() { usual.collect() } else { named.to_vec() };
-    let needs: Vec<Needs> = names.iter().map(|name| name.needs()).collect();
+    let needs: Vec<CheckNeeds> = names.iter().map(|name| name.needs()).collect();
     let deadlines = Deadlines::new(context);
     let asked = if needs.iter().any(|needs| needs.cluster()) {
         all_nodes(context, config, &names, &deadlines).await
     } else if needs.iter().any(|needs| needs.server()) {
         this_server(context, config, &names, &deadlines).await
     } else {
-        Ok((alone(config, Err(not_asked())), More::default()))
+        Ok((facts_without_others(config, Err(not_asked())), CheckExtras::default()))
     };
     // What needs no running server is reported also for one that is down, where it was requested by name.
-    let on_the_host = |name: &&Name| !name.needs().server();
+    let on_the_host = |name: &&CheckName| !name.needs().server();
     let ((found, more), failed) = match asked {
         Err(error) if layout != Layout::OptFormat && named.iter().any(|name| on_the_host(&name)) => {
-            ((alone(config, Err(not_asked())), More::default()), Some(error))
+            ((facts_without_others(config, Err(not_asked())), CheckExtras::default()), Some(error))
         }
         asked => (asked?, None),
     };
-    let (names, unknown): (Vec<Name>, Vec<Name>) =
+    let (names, unknown): (Vec<CheckName>, Vec<CheckName>) =
         names.iter().partition(|name| failed.is_none() || on_the_host(name));
-    let needs: Vec<Needs> = names.iter().map(|name| name.needs()).collect();
+    let needs: Vec<CheckNeeds> = names.iter().map(|name| name.needs()).collect();
     let mut hosts = BTreeMap::new();
     if needs.iter().any(|needs| needs.host())
         && let Some(node) = found.facts.node(config.node_id)
     {
         let until: Instant = deadlines.hosts();
-        let here = look_here(context, &question(&found.facts, &more, node, &names, until)).await?;
+        let here = look_here(context, &host_question(&found.facts, &more, node, &names, until)).await?;
         hosts.insert(config.node_id, Ok(here));
     }
     let thresholds = thresholds(Some(config));
@@ -155,34 +155,36 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
     let mut findings = judge(&evidence, &names, Some(config.node_id), expected.as_ref());
     if let Some(why) = &more.refused {
         // Its record leads to it all the same, and so other nodes are none the wiser. The checks that ask only it do not get there.
-        let connects =
-            |finding: &&mut Finding| finding.name == Name::DbConnection && finding.status == Status::Ok;
+        let connects = |finding: &&mut Finding| {
+            finding.name == CheckName::DbConnection && finding.status == CheckStatus::Ok
+        };
         for finding in findings.nodes.iter_mut().flat_map(|node| &mut node.checks).filter(connects) {
             let message = "could not connect by conninfo of the configuration";
-            *finding = Finding::new(Name::DbConnection, Status::Critical, message)
+            *finding = Finding::new(CheckName::DbConnection, CheckStatus::Critical, message)
                 .detail(sentence(why))
                 .hint("Compare conninfo of the configuration with that of the node's record.");
         }
     }
-    if names.contains(&Name::Identity)
+    if names.contains(&CheckName::Identity)
         && let Ok(session) = context.connect_local().await
         && let Some(why) = own_server::is_elsewhere(context, &session).await
     {
         let checks = findings.nodes.iter_mut().flat_map(|node| &mut node.checks);
-        for finding in checks.filter(|finding| finding.name == Name::Identity) {
-            *finding = Finding::new(Name::Identity, Status::Critical, "conninfo reaches another server")
-                .detail(why.clone())
-                .hint("Correct conninfo or data_directory in the configuration.");
+        for finding in checks.filter(|finding| finding.name == CheckName::Identity) {
+            *finding =
+                Finding::new(CheckName::Identity, CheckStatus::Critical, "conninfo reaches another server")
+                    .detail(why.clone())
+                    .hint("Correct conninfo or data_directory in the configuration.");
         }
     }
     if let (Some(error), Some(node)) = (failed, findings.nodes.first_mut()) {
         let unknown = unknown.into_iter();
-        node.checks.extend(unknown.map(|name| Finding::new(name, Status::Unknown, error.text.clone())));
+        node.checks.extend(unknown.map(|name| Finding::new(name, CheckStatus::Unknown, error.text.clone())));
         node.checks.sort_by_key(|finding| finding.name);
     }
     let verdict = worst(&findings.nodes);
     let exit = match layout {
-        Layout::Overview if verdict == Status::Ok => Exit::Done,
+        Layout::Overview if verdict == CheckStatus::Ok => Exit::Done,
         Layout::Overview => Exit::Issues,
         _ => exit(verdict),
     };
@@ -194,9 +196,9 @@ async fn checked(context: &Context, args: &Args, named: &[Name], layout: Layout)
 async fn all_nodes(
     context: &Context,
     config: &Config,
-    names: &[Name],
+    names: &[CheckName],
     deadlines: &Deadlines,
-) -> Result<(Found, More)> {
+) -> Result<(Discovered, CheckExtras)> {
     let (found, more) = discovery::cluster_for_checks(context, names, deadlines.servers).await?;
     let whom = format!("node \"{}\"", config.node_name);
     let node = found.facts.node(config.node_id).ok_or_else(|| {
@@ -205,10 +207,10 @@ async fn all_nodes(
                 "Run \"pgbaton primary register\", \"pgbaton standby register\" or \"pgbaton witness register\" on it.",
             )
     })?;
-    if let Err(silence) = &node.server {
+    if let Err(unavailable) = &node.server {
         let error = Error::new(Exit::Connection, format!("could not connect to {whom}"));
-        let error = error.detail(sentence(&silence.message));
-        return Err(match &silence.hint {
+        let error = error.detail(sentence(&unavailable.message));
+        return Err(match &unavailable.hint {
             Some(hint) => error.hint(hint.clone()),
             None => error,
         });
@@ -220,12 +222,12 @@ async fn all_nodes(
 async fn this_server(
     context: &Context,
     config: &Config,
-    names: &[Name],
+    names: &[CheckName],
     deadlines: &Deadlines,
-) -> Result<(Found, More)> {
+) -> Result<(Discovered, CheckExtras)> {
     let until = Instant::now() + deadlines.servers;
     let whom = format!("node \"{}\"", config.node_name);
-    let mut more = More::default();
+    let mut more = CheckExtras::default();
     let session =
         match superuser::connect(context, &context.local_conninfo()?, &whom, &mut Secrets::new()).await {
             Ok(Some(superuser)) => Ok(superuser.session),
@@ -235,23 +237,26 @@ async fn this_server(
     let session = match session {
         Ok(session) => session,
         // That is what is asked.
-        Err(error) if *names == [Name::DbConnection] && error.exit == Exit::Connection => {
+        Err(error) if *names == [CheckName::DbConnection] && error.exit == Exit::Connection => {
             let Text { message, detail, hint } = error.text;
             let message = detail.unwrap_or(message).trim_end_matches('.').to_string();
-            let silence = Silence::new(Answered::Nothing, Text { message, detail: None, hint });
+            let unavailable = Unavailable::new(Answered::Nothing, Text { message, detail: None, hint });
             // When it answered last is known all the same.
-            let found = Found { topology: discovery::last_seen(context), ..alone(config, Err(silence)) };
+            let found = Discovered {
+                topology: discovery::last_seen(context),
+                ..facts_without_others(config, Err(unavailable))
+            };
             return Ok((found, more));
         }
         Err(error) => return Err(error),
     };
-    let server = bounded(until, server::ask(&session)).await.map_err(|error| {
+    let server = bounded(until, server::query_server_facts(&session)).await.map_err(|error| {
         Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     })?;
-    let asked = checks::ask(&session, names, until).await;
+    let asked = checks::query_check_facts(&session, names, until).await;
     more.asked.insert(config.node_id, asked);
-    let mut found = alone(config, Ok(server));
-    if names.contains(&Name::Slots) {
+    let mut found = facts_without_others(config, Ok(server));
+    if names.contains(&CheckName::Slots) {
         // Whose the slots are, as far as it was seen.
         let seen =
             state_directory::saved_topology(context).ok().flatten().into_iter().flat_map(|seen| seen.nodes);
@@ -261,12 +266,15 @@ async fn this_server(
     Ok((found, more))
 }
 
-fn not_asked() -> Silence {
-    Silence::new(Answered::Nothing, "it was not queried")
+fn not_asked() -> Unavailable {
+    Unavailable::new(Answered::Nothing, "it was not queried")
 }
 
 /// The node as its configuration describes it, without any other node.
-fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silence>) -> Found {
+fn facts_without_others(
+    config: &Config,
+    server: std::result::Result<server::ServerFacts, Unavailable>,
+) -> Discovered {
     let row = NodeRow {
         node_id: config.node_id,
         upstream_node_id: None,
@@ -281,7 +289,7 @@ fn alone(config: &Config, server: std::result::Result<server::ServerFacts, Silen
         config_file: String::new(),
     };
     let facts = ClusterFacts { nodes: vec![NodeFacts { row, server }], ..ClusterFacts::default() };
-    Found {
+    Discovered {
         facts,
         local: None,
         copies: Copies::new(),
@@ -322,7 +330,7 @@ fn replication_config_owner(context: &Context, args: &Args) -> Result<Report> {
     }
     let data: &Path = &context.config()?.data_directory;
     let same = inspect::owner(data) == inspect::owner(&data.join("postgresql.auto.conf"));
-    let status = if same { Status::Ok } else { Status::Critical };
-    let line = format!("--replication-config-owner={}\n", status.word());
+    let status = if same { CheckStatus::Ok } else { CheckStatus::Critical };
+    let line = format!("--replication-config-owner={}\n", status.nagios_word());
     Ok(Report { exit: exit(status), ..Report::new(Data::Text(line)) })
 }

@@ -12,19 +12,19 @@ use crate::observe::own_node::local_endpoint;
 use crate::observe::server_log::{is_stopping, lengths, reasons};
 use crate::observe::service::{facts, may_write_checkpoint, wait_until_reaped};
 use crate::observe::{discovery, own_server};
-use crate::operation::carry_out::{How, carry_out};
+use crate::operation::carry_out::{RunOptions, carry_out};
 use crate::operation::start_permission;
 use crate::output::node::ServiceAction;
 use crate::output::{Data, Report};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::control::Manager;
 use crate::plan::service::{Action, Service, ServiceFacts, plan};
-use crate::plan::{Check, Waiver, service as planned};
+use crate::plan::{Check, Override, service as planned};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
 use crate::system::files;
 use crate::ui::Level;
-use crate::verb::{Use, Verb};
+use crate::verb::{OptionGroup, Verb};
 
 /// How long a server that is up may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub async fn run(
     options: cli::node::Checkpoint,
 ) -> Result<Report> {
     let config = context.config()?;
-    let Some(action) = of(action) else {
+    let Some(action) = server_action(action) else {
         return Err(Error::new(Exit::Internal, "the service manager does not promote servers"));
     };
     let facts = facts(context, action)?;
@@ -71,7 +71,7 @@ pub async fn run(
     // What the service manager says comes first: it may be unrelated to this command.
     let permission = match plan.checks.iter().any(Check::stops) {
         true => None,
-        false => Some(start_permission::ask(context, &facts, action).await?),
+        false => Some(start_permission::query_start_permission(context, &facts, action).await?),
     };
     plan.checks.extend(permission.iter().flat_map(|permission| permission.checks.clone()));
     plan.checks.extend(own_server_is_meant(context).await?);
@@ -79,7 +79,7 @@ pub async fn run(
         secrets.insert(node::conninfo_secret(config.node_id), Secret::new(&config.conninfo));
     }
     let before = lengths(&facts);
-    let how = How::new(context, secrets);
+    let how = RunOptions::new(context, secrets);
     let how = match permission.as_ref().and_then(|permission| permission.held.as_ref()) {
         Some(held) => how.holding(held),
         None => how.named(verb_of(action)),
@@ -87,7 +87,7 @@ pub async fn run(
     let done = carry_out(context, &plan, how).await;
     // A start that has not ended as it should may have started the server all the same.
     if let Some(permission) = permission.filter(|_| done.acted) {
-        start_permission::look_again(context, &facts, &permission).await?;
+        start_permission::recheck(context, &facts, &permission).await?;
     }
     let report = done.report.map_err(|error| explained(error, &facts, action, &before))?;
     let name = &config.node_name;
@@ -106,7 +106,7 @@ pub async fn run(
         };
         context.ui.say(Level::Notice, &format!("node \"{name}\" {did}{role}"));
         if matches!(action, Action::Start | Action::Restart) {
-            see_who_answers(context).await?;
+            check_connection(context).await?;
         }
     } else if !context.options.dry_run {
         context.ui.say(Level::Notice, &format!("node \"{name}\" {already}; nothing was changed"));
@@ -124,7 +124,7 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
         return Ok(None);
     };
     // A stop and a reload have no such option.
-    let has_force = context.verb.has(Use::Force);
+    let has_force = context.verb.has(OptionGroup::Force);
     Ok(own_server::is_elsewhere(context, &session).await.map(|why| {
         let check = Check::fail(
             "own_server",
@@ -132,12 +132,12 @@ async fn own_server_is_meant(context: &Context) -> Result<Option<Check>> {
         )
         .detail(why)
         .hint("Correct conninfo or data_directory in the configuration.");
-        if has_force { check.waivable(Waiver::Force, context.options.force) } else { check }
+        if has_force { check.overridable_by(Override::Force, context.options.force) } else { check }
     }))
 }
 
 /// Connects as every other command will: a server that is up may reject all connections, and conninfo may reach another one.
-async fn see_who_answers(context: &Context) -> Result<()> {
+async fn check_connection(context: &Context) -> Result<()> {
     let config = context.config()?;
     let name = &config.node_name;
     let options = ConnectOptions { deadline: ANSWER, query_deadline: ANSWER, ..ConnectOptions::default() };
@@ -169,7 +169,7 @@ const REMEMBERS: Duration = Duration::from_secs(3);
 /// # Errors
 /// Exit code 1 without a configuration.
 pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report> {
-    let wanted = |action: &Action| only.is_none_or(|only| of(only) == Some(*action));
+    let wanted = |action: &Action| only.is_none_or(|only| server_action(only) == Some(*action));
     let listed = Action::ALL.into_iter().filter(wanted).map(|action| {
         let facts = facts(context, action)?;
         let refused = planned::refusal(&facts, action).map(|check| check.text.message);
@@ -181,7 +181,7 @@ pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report
         Ok(ServiceAction { action: action.name(), command, refused })
     });
     let mut listed = listed.collect::<Result<Vec<_>>>()?;
-    if only.is_none_or(|only| of(only).is_none()) {
+    if only.is_none_or(|only| server_action(only).is_none()) {
         let config = context.config()?;
         let own = config.command("service_promote_command", &config.service_promote_command)?.cloned();
         let command = own.unwrap_or_else(|| "SELECT pg_promote()".to_string());
@@ -191,7 +191,7 @@ pub fn list(context: &Context, only: Option<cli::node::Action>) -> Result<Report
 }
 
 /// Returns what is to be done to the server; None for a promotion, which is a change of roles.
-fn of(action: cli::node::Action) -> Option<Action> {
+fn server_action(action: cli::node::Action) -> Option<Action> {
     match action {
         cli::node::Action::Start => Some(Action::Start),
         cli::node::Action::Stop => Some(Action::Stop),

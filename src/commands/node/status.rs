@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::cluster::ClusterFacts;
-use crate::facts::directory::{Contents, look, running_postmaster};
+use crate::facts::directory::{DirectoryContents, inspect_directory, running_postmaster};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::source;
 use crate::observe::{discovery, own_operations, own_server};
@@ -21,7 +21,7 @@ use crate::registry::NodeType;
 
 /// What only this command asks.
 #[derive(Debug, Deserialize)]
-struct More {
+struct StatusDetails {
     version: String,
     archive_mode: String,
     archive_command: Option<String>,
@@ -29,9 +29,9 @@ struct More {
 }
 
 /// What the local server says.
-struct Asked {
+struct StatusFacts {
     server: ServerFacts,
-    more: More,
+    more: StatusDetails,
     total_data_bytes: Option<u64>,
     /// WAL files that wait to be archived, where the role may see them.
     archive_ready_files: Option<u64>,
@@ -56,13 +56,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
     let whom = format!("node \"{}\"", config.node_name);
     let session = context.connect_local().await?;
-    let asked = ask(&session, &whom).await?;
+    let asked = query_status(&session, &whom).await?;
     let facts = discovery::from_session(context, &session, &whom).await?;
     let now = crate::system::clock::now();
     discovery::remember(context, &facts, now);
     let own_operation = own_operations::own_seen(context).map(|own| (own.operation_id, own.process));
     let unfinished = own_operation.clone().filter(|(_, process)| process.is_none()).map(|(id, _)| id);
-    let local = (context.local_conninfo()?.place().to_string(), asked.server.clone());
+    let local = (context.local_conninfo()?.destination().to_string(), asked.server.clone());
     let view = Viewpoint {
         now,
         topology: None,
@@ -97,20 +97,20 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 }
 
 /// Asks the local server about itself.
-async fn ask(session: &Session, whom: &str) -> Result<Asked> {
+async fn query_status(session: &Session, whom: &str) -> Result<StatusFacts> {
     const READY: &str =
         "SELECT to_json(count(*))::text FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
     let broken = |error: SqlError| {
         Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
-    let server = server::ask(session).await.map_err(broken)?;
-    let more: More = session.query_json(MORE, &[]).await.map_err(broken)?;
+    let server = server::query_server_facts(session).await.map_err(broken)?;
+    let more: StatusDetails = session.query_json(MORE, &[]).await.map_err(broken)?;
     let total_data_bytes = source::total_bytes(session).await;
     let archive_ready_files = match more.may_look_at_archive && more.archive_mode != "off" {
         true => session.query_json(READY, &[]).await.ok(),
         false => None,
     };
-    Ok(Asked { server, more, total_data_bytes, archive_ready_files })
+    Ok(StatusFacts { server, more, total_data_bytes, archive_ready_files })
 }
 
 impl Slots {
@@ -187,12 +187,12 @@ fn unfinished_here(config: &Config, id: &str) -> Issue {
 /// Puts the answer together; `own` is the node as the cluster has it.
 fn status(
     config: &Config,
-    asked: Asked,
+    asked: StatusFacts,
     own: Option<&NodeView>,
     slots: Slots,
     unfinished_operation: Option<String>,
 ) -> NodeStatus {
-    let Asked { server, more, total_data_bytes, archive_ready_files } = asked;
+    let StatusFacts { server, more, total_data_bytes, archive_ready_files } = asked;
     NodeStatus {
         node_id: config.node_id,
         node_name: config.node_name.clone(),
@@ -239,8 +239,8 @@ const MORE: &str = "SELECT json_build_object('version', split_part(current_setti
 async fn is_shutdown_cleanly(context: &Context) -> Result<Report> {
     let config = context.config()?;
     let data = &config.data_directory;
-    let control = match look(data) {
-        Contents::DataDirectory { .. } => control_file::read(data).ok(),
+    let control = match inspect_directory(data) {
+        DirectoryContents::DataDirectory { .. } => control_file::read(data).ok(),
         _ => None,
     };
     let (state, lsn) =

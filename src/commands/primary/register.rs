@@ -6,12 +6,12 @@ use crate::facts::cluster::{ClusterFacts, gather};
 use crate::facts::server;
 use crate::observe::own_node::{local_endpoint, own_row, secrets};
 use crate::observe::{discovery, superuser};
-use crate::operation::carry_out::How;
+use crate::operation::carry_out::RunOptions;
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::SqlError;
-use crate::plan::register::{Options, PrimaryFacts, primary};
-use crate::registry::schema::{self, Verdict};
+use crate::plan::register::{PrimaryFacts, RegisterOptions, primary};
+use crate::registry::schema::{self, SchemaState};
 use crate::registry::{NodeType, node};
 use crate::secret::Secrets;
 use crate::ui::Level;
@@ -27,11 +27,11 @@ pub async fn run(context: &Context) -> Result<Report> {
     let broken = |error: SqlError| {
         Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     };
-    let local = server::ask(&session).await.map_err(broken)?;
+    let local = server::query_server_facts(&session).await.map_err(broken)?;
     context.is_of_cluster(&local.system_identifier)?;
-    let present = schema::look(&session).await.map_err(broken)?;
+    let present = schema::inspect_metadata(&session).await.map_err(broken)?;
     let mut known = Secrets::new();
-    let superuser = if local.in_recovery || present.lacking().is_empty() {
+    let superuser = if local.in_recovery || present.missing_privileges().is_empty() {
         None
     } else {
         superuser::connect(context, &context.local_conninfo()?, &whom, &mut known).await?
@@ -44,7 +44,7 @@ pub async fn run(context: &Context) -> Result<Report> {
         }
     };
     let (cluster, lacks_term) = match (present.verdict(), reader) {
-        (Verdict::Complete | Verdict::OwnMissing, Some(reader)) => {
+        (SchemaState::Complete | SchemaState::OwnMissing, Some(reader)) => {
             let rows = node::read_all(reader).await.map_err(broken)?;
             let cluster = gather(&rows, &[], &context.environment, context.node_deadline()).await;
             (cluster, schema::lacks_term(reader).await.map_err(broken)?)
@@ -56,10 +56,11 @@ pub async fn run(context: &Context) -> Result<Report> {
     let on = local_endpoint(config);
     let superuser = superuser.map(|superuser| superuser.on);
     let facts = PrimaryFacts { local, present, lacks_term, superuser, cluster };
-    let options = Options { force: context.options.force, wait_sync_s: None, ..Options::default() };
+    let options =
+        RegisterOptions { force: context.options.force, wait_sync_s: None, ..RegisterOptions::default() };
     let plan = primary(&facts, &row, &on, options);
     known.extend(secrets(config, &row));
-    let how = How::new(context, known);
+    let how = RunOptions::new(context, known);
     let done = carry_out_with_events(context, &plan, how).await.announced(context).await;
     let report = done.report?;
     if done.acted {

@@ -8,14 +8,14 @@ use tokio::time::sleep;
 use crate::cli::standby::Follow as Args;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::facts::directory::{Contents, look};
-use crate::facts::places;
+use crate::facts::directory::{DirectoryContents, inspect_directory};
+use crate::facts::write_locations;
 use crate::journal::Header;
 use crate::observe::own_node::secrets_of;
-use crate::observe::under_locks::{self, Held, hold};
+use crate::observe::under_locks::{self, LockedCluster, lock_cluster};
 use crate::observe::{discovery, open_operations, replication_login};
-use crate::operation::carry_out::How;
-use crate::operation::change_roles::{After, change_roles, take_up};
+use crate::operation::carry_out::RunOptions;
+use crate::operation::change_roles::{ClusterAfter, change_roles, resume_earlier_run};
 use crate::output::Report;
 use crate::plan::follow::{FollowFacts, plan};
 use crate::plan::parts::announce;
@@ -36,22 +36,22 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
     let wanted = target_words(&context.command_line);
     let same_target = |header: &Header| target_words(&header.command_line) == wanted;
-    if let Some(report) = take_up(context, same_target).await? {
+    if let Some(report) = resume_earlier_run(context, same_target).await? {
         return Ok(report);
     }
     let name = &config.node_name;
     let found = wait_for_target(context, args).await?;
-    under_locks::own(&found.facts, config.node_id, name)?;
+    under_locks::own_node(&found.facts, config.node_id, name)?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let mut held = hold(context, &rows).await?;
+    let mut held = lock_cluster(context, &rows).await?;
     let target_id = match args.upstream_node_id {
         Some(id) => id,
         None => discovery::the_primary(&held.facts)?.0.row.node_id,
     };
     held.compare(config.node_id, target_id).await;
     let postgres = postgres(context)?;
-    let mut written = places::of_data_directory(&config.data_directory);
-    written.push(places::of_state(&context.state_directory()?));
+    let mut written = write_locations::of_data_directory(&config.data_directory);
+    written.push(write_locations::of_state(&context.state_directory()?));
     let facts = FollowFacts {
         places: written,
         login: login(context, &held, config.node_id, target_id).await,
@@ -65,13 +65,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         use_slot: config.use_replication_slots,
         timeout_s: seconds(config.standby_follow_timeout),
         cluster: held.facts.clone(),
-        others: open_operations::others(context, &held).await,
+        others: open_operations::other_operations(context, &held).await,
     };
     let mut plan = plan(&facts, context.options.force);
     if let Some((primary, _)) = held.facts.primaries().next() {
         announce::prepare(&mut plan, open_operations::metadata(&held, primary.row.node_id).await.as_ref());
     }
-    let how = How::new(context, secrets_of(&held.facts)).holding(&held);
+    let how = RunOptions::new(context, secrets_of(&held.facts)).holding(&held);
     let mut changed = change_roles(context, &plan, how).await;
     changed.done.add_data(
         json!({ "node_id": config.node_id, "upstream_node_id": target_id, "wall_s": begun.elapsed().as_secs_f64() }),
@@ -79,7 +79,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let target = held.facts.node(target_id).map(|node| node.row.clone());
     let target_name = target.as_ref().map_or_else(|| target_id.to_string(), |row| row.node_name.clone());
     let primary = held.facts.primaries().next().and_then(|(node, _)| held.session(node.row.node_id));
-    let done = changed.announced(context, After { primary_id: None, primary, seen_by: primary }).await;
+    let done = changed.announced(context, ClusterAfter { primary_id: None, primary, seen_by: primary }).await;
     let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" streams from \"{target_name}\""));
@@ -93,7 +93,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 }
 
 /// Finds the cluster, and if it was asked to wait, until there is a node to follow.
-async fn wait_for_target(context: &Context, args: &Args) -> Result<discovery::Found> {
+async fn wait_for_target(context: &Context, args: &Args) -> Result<discovery::Discovered> {
     let until = match args.wait {
         None => Instant::now(),
         Some(0) => Instant::now() + context.config()?.primary_follow_timeout,
@@ -127,7 +127,7 @@ fn target_words(words: &[String]) -> Option<String> {
 
 fn postgres(context: &Context) -> Result<String> {
     let config = context.config()?;
-    let Contents::DataDirectory { major, .. } = look(&config.data_directory) else {
+    let DirectoryContents::DataDirectory { major, .. } = inspect_directory(&config.data_directory) else {
         return Err(Error::failed(format!(
             "there is no data directory \"{}\"",
             config.data_directory.display()
@@ -141,7 +141,7 @@ fn postgres(context: &Context) -> Result<String> {
 /// Tries the connection that the WAL receiver will make; where it makes no sense to try, other checks say why.
 async fn login(
     context: &Context,
-    held: &Held,
+    held: &LockedCluster,
     node_id: i32,
     target_id: i32,
 ) -> std::result::Result<(), String> {

@@ -12,12 +12,14 @@ use crate::error::Result;
 use crate::facts::server;
 use crate::observe::own_node::secrets_of;
 use crate::observe::promotion::{former_end, promote_command};
-use crate::observe::repmgr_activity::{cluster_at_rest, hold_at_rest};
-use crate::observe::under_locks::{self, Held};
+use crate::observe::repmgr_activity::{cluster_at_rest, lock_when_quiet};
+use crate::observe::under_locks::{self, LockedCluster};
 use crate::observe::{open_operations, own_operations};
-use crate::operation::carry_out::How;
-use crate::operation::change_roles::{After, Moved, change_roles, own_session, take_up};
-use crate::operation::old_primary_host::{Early, Hosts, Known};
+use crate::operation::carry_out::RunOptions;
+use crate::operation::change_roles::{
+    ClusterAfter, RoleChange, change_roles, own_session, resume_earlier_run,
+};
+use crate::operation::old_primary_host::{EarlyChannel, Hosts, KnownFacts};
 use crate::output::Report;
 use crate::pg::client::Session;
 use crate::plan::parts::repmgr::RepmgrActivity;
@@ -33,11 +35,11 @@ use crate::units::seconds;
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    if let Some(report) = take_up(context, |_| true).await? {
+    if let Some(report) = resume_earlier_run(context, |_| true).await? {
         return Ok(report);
     }
     let name = &config.node_name;
-    let mut early = pin!(maybe_done(Early::open(context, config.node_id)));
+    let mut early = pin!(maybe_done(EarlyChannel::open(context, config.node_id)));
     let mut rest = {
         let mut looking = pin!(cluster_at_rest(context));
         poll_fn(|waker| {
@@ -52,14 +54,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         early.as_mut().await;
         early.as_mut().take_output().unwrap_or_default()
     };
-    under_locks::own(&rest.found.facts, config.node_id, name)?;
+    under_locks::own_node(&rest.found.facts, config.node_id, name)?;
     let seen = rest.found.facts.clone();
     // The far end may finish what a switchover has left to it; at the same time as the locks, so that a dead host takes no extra time.
-    let known = Known::of(&rest, config.node_id);
+    let known = KnownFacts::of(&rest, config.node_id);
     let (held, former_end, mut hosts) = tokio::join!(
-        hold_at_rest(context, &mut rest),
+        lock_when_quiet(context, &mut rest),
         former_end(context, &seen, config.node_id),
-        Hosts::look(context, &known, config.node_id, early),
+        Hosts::inspect(context, &known, config.node_id, early),
     );
     let (mut held, repmgr_activity) = held?;
     let session = own_session(&held, config)?.clone();
@@ -69,7 +71,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         roles: held.roles.clone(),
         node_id: config.node_id,
         metadata: rest.metadata.clone(),
-        others: open_operations::others(context, &held).await,
+        others: open_operations::other_operations(context, &held).await,
         repmgr_activity: RepmgrActivity { no_pause: args.repmgrd_no_pause, ..repmgr_activity },
         topology: rest.found.topology,
         former_end,
@@ -92,28 +94,28 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         promotion = plan(&facts, options);
     }
     held.hosts = hosts.agreeing();
-    let promoting = Promoting { begun, session: &session, held: &held, promotion: &promotion };
+    let promoting = PlannedPromotion { begun, session: &session, held: &held, promotion: &promotion };
     promoting.finish(context, &mut hosts).await
 }
 
 /// A promotion that was planned.
-struct Promoting<'a> {
+struct PlannedPromotion<'a> {
     begun: Instant,
     /// On the local server.
     session: &'a Session,
-    held: &'a Held,
+    held: &'a LockedCluster,
     promotion: &'a Promotion,
 }
 
-impl Promoting<'_> {
+impl PlannedPromotion<'_> {
     /// Carries it out and reports it.
     async fn finish(&self, context: &Context, hosts: &mut Hosts) -> Result<Report> {
         let (config, promotion) = (context.config()?, self.promotion);
-        let how = How::new(context, secrets_of(&self.held.facts)).holding(self.held);
+        let how = RunOptions::new(context, secrets_of(&self.held.facts)).holding(self.held);
         let mut changed = change_roles(context, &promotion.plan, how).await;
-        let now = server::ask(self.session).await.ok();
+        let now = server::query_server_facts(self.session).await.ok();
         let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
-        let moved = Moved {
+        let moved = RoleChange {
             from: promotion.former,
             to: config.node_id,
             timeline: now.as_ref().map(|server| server.timeline),
@@ -128,7 +130,7 @@ impl Promoting<'_> {
         if !requested && matches!(own_operations::own_unfinished(context, |_| true), Ok(None)) {
             hosts.unsecure(context).await;
         }
-        let after = After {
+        let after = ClusterAfter {
             primary_id: is_primary.then_some(config.node_id),
             primary: is_primary.then_some(self.session),
             seen_by: Some(self.session),
@@ -151,7 +153,7 @@ impl Promoting<'_> {
         let former = self.promotion.former.and_then(|id| self.held.facts.node(id));
         let Some(former) = former else { return };
         let name = &former.row.node_name;
-        let state = match hosts.keeps_down(former.row.node_id) {
+        let state = match hosts.starts_as_standby(former.row.node_id) {
             true => format!(
                 "the old primary \"{name}\" can start only as a standby: standby.signal is in its data directory"
             ),

@@ -7,17 +7,17 @@ use tokio::time::{Instant, sleep};
 use crate::cli::standby::Register as Args;
 use crate::context::{Context, not_connected};
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::cluster::ask_node;
+use crate::facts::cluster::query_node;
 use crate::facts::directory::leftover;
 use crate::facts::paused::advice;
 use crate::facts::server;
 use crate::observe::discovery;
 use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
-use crate::operation::carry_out::How;
+use crate::operation::carry_out::RunOptions;
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::Session;
-use crate::plan::register::{Options, StandbyFacts, endpoint, standby};
+use crate::plan::register::{RegisterOptions, StandbyFacts, endpoint, standby};
 use crate::registry::{NodeRow, NodeType};
 use crate::ui::Level;
 use crate::verb::Verb;
@@ -31,7 +31,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let config = context.config()?;
     let whom = format!("node \"{}\"", config.node_name);
     let session = connect(context, args.wait_start, &whom).await?;
-    let local = server::ask(&session).await.map_err(|error| {
+    let local = server::query_server_facts(&session).await.map_err(|error| {
         Error::new(Exit::Query, format!("could not query {whom}")).detail(sentence(&error.to_string()))
     })?;
     context.is_of_cluster(&local.system_identifier)?;
@@ -67,7 +67,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         "the primary is \"{}\" on timeline {}",
         primary_row.node_name, primary_server.timeline
     ));
-    let options = Options { force: context.options.force, wait_sync_s: args.wait_sync, ..Options::default() };
+    let options = RegisterOptions {
+        force: context.options.force,
+        wait_sync_s: args.wait_sync,
+        ..RegisterOptions::default()
+    };
     let on = endpoint(primary);
     let here = local_endpoint(config);
     let mut known = secrets_of(&cluster);
@@ -75,12 +79,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let facts =
         StandbyFacts { local, cluster, primary: primary_id, leftover: leftover(&config.data_directory) };
     let plan = standby(&facts, &row, &here, &on, options);
-    let how = How::new(context, known).named(Verb::StandbyRegister);
+    let how = RunOptions::new(context, known).named(Verb::StandbyRegister);
     let mut carried = carry_out_with_events(context, &plan, how).await;
     if let Err(error) = &mut carried.done.report
         && error.exit == Exit::RegistrationSync
     {
-        not_seen(error, &row.node_name, &session, &primary_row, context).await;
+        explain_missing_record(error, &row.node_name, &session, &primary_row, context).await;
     }
     let done = carried.announced(context).await;
     if done.acted {
@@ -100,15 +104,21 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
 }
 
 /// Adds why a record has not arrived, as far as the standby knows.
-async fn not_seen(error: &mut Error, name: &str, session: &Session, primary: &NodeRow, context: &Context) {
+async fn explain_missing_record(
+    error: &mut Error,
+    name: &str,
+    session: &Session,
+    primary: &NodeRow,
+    context: &Context,
+) {
     let add = |to: &mut Option<String>, text: &str| {
         *to = Some(to.take().map_or_else(|| text.to_string(), |old| format!("{old} {text}")));
     };
     add(&mut error.detail, "The record is on the primary.");
-    let local = server::ask(session).await.ok();
+    let local = server::query_server_facts(session).await.ok();
     if let Some(local) = local.as_ref().filter(|local| local.replay_paused == Some(true)) {
         add(&mut error.detail, "Replay is paused on this standby.");
-        let there = ask_node(&primary.conninfo, &context.environment, context.node_deadline()).await.ok();
+        let there = query_node(&primary.conninfo, &context.environment, context.node_deadline()).await.ok();
         add(&mut error.hint, &advice(name, local, there.as_ref().map(|(_, server)| server)).text);
     } else if local.is_some_and(|local| local.receiver.is_none()) {
         add(&mut error.detail, "This standby receives no WAL.");

@@ -8,12 +8,14 @@ use crate::error::{Error, Result};
 use crate::facts::server;
 use crate::observe::own_node::secrets_of;
 use crate::observe::promotion::promote_command;
-use crate::observe::repmgr_activity::{cluster_at_rest, hold_at_rest};
-use crate::observe::switchover::Others;
-use crate::observe::under_locks::{self, Held};
+use crate::observe::repmgr_activity::{cluster_at_rest, lock_when_quiet};
+use crate::observe::switchover::OldPrimaryInspection;
+use crate::observe::under_locks::{self, LockedCluster};
 use crate::observe::{discovery, open_operations};
-use crate::operation::carry_out::How;
-use crate::operation::change_roles::{After, Changed, Moved, change_roles, own_session, take_up};
+use crate::operation::carry_out::RunOptions;
+use crate::operation::change_roles::{
+    Changed, ClusterAfter, RoleChange, change_roles, own_session, resume_earlier_run,
+};
 use crate::operation::outcome::Done;
 use crate::output::Report;
 use crate::pg::client::Session;
@@ -32,20 +34,20 @@ use crate::units::seconds;
 pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    if let Some(report) = take_up(context, |_| true).await? {
+    if let Some(report) = resume_earlier_run(context, |_| true).await? {
         return Ok(report);
     }
-    told_of_options(context, args);
+    report_unused_options(context, args);
     let name = &config.node_name;
     let mut rest = cluster_at_rest(context).await?;
-    under_locks::own(&rest.found.facts, config.node_id, name)?;
-    let (mut held, repmgr_activity) = hold_at_rest(context, &mut rest).await?;
+    under_locks::own_node(&rest.found.facts, config.node_id, name)?;
+    let (mut held, repmgr_activity) = lock_when_quiet(context, &mut rest).await?;
     if let Ok((primary, _)) = discovery::the_primary(&held.facts) {
         let primary_id = primary.row.node_id;
         held.compare(config.node_id, primary_id).await;
     }
     let session = own_session(&held, config)?;
-    let own = under_locks::own(&held.facts, config.node_id, name)?;
+    let own = under_locks::own_node(&held.facts, config.node_id, name)?;
     let (primary, _) = discovery::the_primary(&held.facts)?;
     if primary.row.node_id == config.node_id {
         return Err(Error::failed(format!("node \"{name}\" is the primary already"))
@@ -57,8 +59,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let options =
         SwitchoverOptions { force: context.options.force, siblings_follow: !args.no_siblings_follow };
     let (others, operations) = tokio::join!(
-        Others::of(context, &held, session, own, primary, options),
-        open_operations::others(context, &held),
+        OldPrimaryInspection::gather(context, &held, session, own, primary, options),
+        open_operations::other_operations(context, &held),
     );
     let mut others = others?;
     let facts = SwitchoverFacts {
@@ -92,31 +94,39 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     };
     let mut plan = plan(&facts, options);
     plan.far_ends = vec![others.far_end];
-    let how = How::new(context, secrets_of(&held.facts)).holding(&held).over(others.channel);
+    let how = RunOptions::new(context, secrets_of(&held.facts)).holding(&held).with_channel(others.channel);
     let changed = change_roles(context, &plan, how).await;
-    report(context, changed, Switched { begun, session, held: &held, plan: &plan, primary: &primary.row })
-        .await
+    report(
+        context,
+        changed,
+        FinishedSwitchover { begun, session, held: &held, plan: &plan, primary: &primary.row },
+    )
+    .await
 }
 
 /// A switchover that was carried out.
-struct Switched<'a> {
+struct FinishedSwitchover<'a> {
     begun: Instant,
     /// On the local server.
     session: &'a Session,
-    held: &'a Held,
+    held: &'a LockedCluster,
     plan: &'a Plan,
     /// The primary that was to be relieved.
     primary: &'a NodeRow,
 }
 
 /// Announces it, and says what has become of it.
-async fn report(context: &Context, mut changed: Changed<'_>, switched: Switched<'_>) -> Result<Report> {
-    let Switched { begun, session, held, plan, primary } = switched;
+async fn report(
+    context: &Context,
+    mut changed: Changed<'_>,
+    switched: FinishedSwitchover<'_>,
+) -> Result<Report> {
+    let FinishedSwitchover { begun, session, held, plan, primary } = switched;
     let config = context.config()?;
-    let now = server::ask(session).await.ok();
+    let now = server::query_server_facts(session).await.ok();
     let is_primary = now.as_ref().is_some_and(|server| !server.in_recovery);
     let outage_s = outage_s(plan, &changed.done);
-    let moved = Moved {
+    let moved = RoleChange {
         from: Some(primary.node_id),
         to: config.node_id,
         timeline: now.as_ref().map(|server| server.timeline),
@@ -127,7 +137,7 @@ async fn report(context: &Context, mut changed: Changed<'_>, switched: Switched<
     };
     changed.done.add_data(moved.data());
     let writable = if is_primary { Some(session) } else { held.session(primary.node_id) };
-    let after = After {
+    let after = ClusterAfter {
         primary_id: is_primary.then_some(config.node_id),
         primary: writable.filter(|session| !session.is_closed()),
         seen_by: Some(session),
@@ -147,7 +157,7 @@ async fn report(context: &Context, mut changed: Changed<'_>, switched: Switched<
 }
 
 /// Says of options of repmgr that they are not needed here.
-fn told_of_options(context: &Context, args: &Args) {
+fn report_unused_options(context: &Context, args: &Args) {
     if args.force_rewind.is_some() {
         context.ui.say(
             Level::Notice,

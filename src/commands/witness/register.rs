@@ -3,17 +3,19 @@
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
-use crate::facts::cluster::Silence;
+use crate::facts::cluster::Unavailable;
 use crate::facts::server;
 use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
 use crate::observe::witness::{contact, look_around, strangers};
 use crate::observe::{discovery, own_operations, superuser};
-use crate::operation::carry_out::How;
+use crate::operation::carry_out::RunOptions;
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::SqlError;
-use crate::plan::register::{Contact, Here, Options, WitnessFacts, wants_extension, witness};
-use crate::registry::schema::{self, Verdict};
+use crate::plan::register::{
+    Contact, RegisterOptions, WitnessFacts, WitnessServer, wants_extension, witness,
+};
+use crate::registry::schema::{self, SchemaState};
 use crate::registry::{NodeRow, NodeType, node};
 use crate::secret::Secrets;
 use crate::ui::Level;
@@ -41,12 +43,15 @@ pub async fn run(context: &Context) -> Result<Report> {
     let mut rows = Vec::new();
     let mut looked = None;
     if let Some(session) = session {
-        let (server, present, offered) =
-            tokio::join!(server::ask(session), schema::look(session), schema::offered(session));
+        let (server, present, offered) = tokio::join!(
+            server::query_server_facts(session),
+            schema::inspect_metadata(session),
+            schema::offered(session)
+        );
         let (server, present, offered) =
             (server.map_err(broken)?, present.map_err(broken)?, offered.map_err(broken)?);
         let readable = present.closed_schemas.is_empty() && present.closed_tables.is_empty();
-        if readable && matches!(present.verdict(), Verdict::Complete | Verdict::OwnMissing) {
+        if readable && matches!(present.verdict(), SchemaState::Complete | SchemaState::OwnMissing) {
             rows = node::read_all(session).await.map_err(broken)?;
         }
         looked = Some((server, present, offered));
@@ -64,16 +69,17 @@ pub async fn run(context: &Context) -> Result<Report> {
     let here = match (looked, &local) {
         (Some((server, present, offered)), _) => {
             let extension = there.is_some_and(|there| wants_extension(&present, &offered, &there.present));
-            let needed = if extension { !offered.may_install } else { !present.lacking().is_empty() };
+            let needed =
+                if extension { !offered.may_install } else { !present.missing_privileges().is_empty() };
             let superuser = match needed && !server.in_recovery {
                 true => superuser::connect(context, &own, &whom, &mut known).await?,
                 false => None,
             };
             let strangers = strangers(context, &rows, there.map(|there| &there.cluster)).await;
             let superuser = superuser.map(|superuser| superuser.on);
-            Ok(Here { server, present, offered, superuser, rows, strangers })
+            Ok(WitnessServer { server, present, offered, superuser, rows, strangers })
         }
-        (None, Err(error)) => Err(Silence::from(error.clone())),
+        (None, Err(error)) => Err(Unavailable::from(error.clone())),
         (None, Ok(_)) => return Err(Error::new(Exit::Internal, "the local server was not queried")),
     };
     if let Some(there) = there {
@@ -81,7 +87,8 @@ pub async fn run(context: &Context) -> Result<Report> {
         known.extend(secrets_of(&there.cluster));
     }
     let facts = WitnessFacts { here, primary, interrupted: own_operations::own_interrupted(context) };
-    let options = Options { force: context.options.force, wait_sync_s: None, ..Options::default() };
+    let options =
+        RegisterOptions { force: context.options.force, wait_sync_s: None, ..RegisterOptions::default() };
     let plan = witness(&facts, &row(config), &local_endpoint(config), options);
     finish(context, config, &facts, &plan, known).await
 }
@@ -95,7 +102,7 @@ async fn finish(
     known: Secrets,
 ) -> Result<Report> {
     let (name, id) = (&config.node_name, config.node_id);
-    let how = How::new(context, known);
+    let how = RunOptions::new(context, known);
     let done = carry_out_with_events(context, plan, how).await.announced(context).await;
     if done.acted
         && let Contact::Asked(there) = &facts.primary

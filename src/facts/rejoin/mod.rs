@@ -1,7 +1,7 @@
 //! What is known of a node that is to rejoin: read from its files, because its server is down, or must be stopped anyway. And
 //! what is asked of the primary.
 
-mod target;
+mod rewind_source;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, PermissionsExt as _};
@@ -10,15 +10,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-pub use self::target::{FUNCTIONS, Target, ask_target, grants_to_rewind, segments_gone};
+pub use self::rewind_source::{
+    FUNCTIONS, RewindSource, grants_to_rewind, query_rewind_source, segments_gone,
+};
 use crate::facts::branch::{Branch, Fork, fork};
-use crate::facts::lineage::{FirstRecord, Lineage, Milestone};
+use crate::facts::lineage::{CheckpointSample, Lineage, TimelineStart};
 use crate::pg::control_file::{self, ControlFile, ControlState};
 use crate::pg::history::{Switch, TimelineId, parse_history};
 use crate::pg::installation::ControlData;
 use crate::pg::lsn::Lsn;
-use crate::pg::wal::{self, Checkpoint, Found, Wal};
-use crate::system::{custody, files, inspect};
+use crate::pg::wal::{self, CheckpointRecord, RecordRead, Wal};
+use crate::system::{files, guarded_read, inspect};
 
 /// This bit in the mode of a data directory says that a rewind has begun and not ended.
 ///
@@ -66,7 +68,7 @@ const OWN: [&str; 31] = [
 
 /// What the files of a data directory say.
 #[derive(Clone, Debug)]
-pub struct Local {
+pub struct LocalFiles {
     /// The data directory.
     pub data_directory: PathBuf,
     /// Its permission bits.
@@ -139,7 +141,7 @@ pub enum Needed {
     /// All of it is there, from the last common checkpoint on.
     There {
         /// That checkpoint.
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointRecord,
         /// Segments that had to be fetched from the archive for that, in the directory for fetched ones.
         fetched: Vec<String>,
     },
@@ -151,12 +153,12 @@ pub enum Needed {
 ///
 /// # Errors
 /// Fails where the control file cannot be read.
-pub fn look(
+pub fn inspect_local_files(
     data: &Path,
     major: u32,
     running: Option<i32>,
     control_data: &ControlData,
-) -> anyhow::Result<Local> {
+) -> anyhow::Result<LocalFiles> {
     let mut local = look_at_history(data, major, running, control_data)?;
     if !local.is_half_rewound() {
         local.find_files();
@@ -167,13 +169,13 @@ pub fn look(
 /// The same without a look at every single file, which takes long in a large data directory.
 ///
 /// # Errors
-/// As [`look`].
+/// As [`inspect_local_files`].
 pub fn look_at_history(
     data: &Path,
     major: u32,
     running: Option<i32>,
     control_data: &ControlData,
-) -> anyhow::Result<Local> {
+) -> anyhow::Result<LocalFiles> {
     let control = control_file::read(data)?;
     // A server that was just promoted has written the new timeline there, and not yet into a checkpoint.
     let mut timeline = control.timeline.max(control_data.minimum_recovery_timeline.unwrap_or(TimelineId(0)));
@@ -181,7 +183,7 @@ pub fn look_at_history(
         timeline = received(data, timeline);
     }
     let (history, switches) = history_of(data, timeline)?;
-    let mut local = Local {
+    let mut local = LocalFiles {
         data_directory: data.to_path_buf(),
         mode: mode(data)?,
         major,
@@ -215,12 +217,12 @@ pub fn look_at_history(
         return Ok(local);
     }
     local.segment_bytes = wal::segment_bytes(&data.join("pg_wal"))?;
-    local.find_first_record();
-    local.find_milestone();
+    local.find_timeline_start();
+    local.find_sample();
     Ok(local)
 }
 
-impl Local {
+impl LocalFiles {
     /// It was left in the middle of a rewind.
     pub fn is_half_rewound(&self) -> bool {
         self.mode & BLOCKED != 0
@@ -318,9 +320,9 @@ impl Local {
         let timeline = self.control.timeline;
         let before = self.switches.iter().filter(|switch| switch.timeline < timeline).cloned().collect();
         Ok(match Wal::open(&self.data_directory, timeline, before, None)?.read(at)? {
-            Found::Record(record) => record.checkpoint().is_none(),
-            Found::End => true,
-            Found::Missing(_) => false,
+            RecordRead::Record(record) => record.checkpoint().is_none(),
+            RecordRead::End => true,
+            RecordRead::Missing(_) => false,
         })
     }
 
@@ -333,17 +335,17 @@ impl Local {
         })
     }
 
-    fn find_first_record(&mut self) {
+    fn find_timeline_start(&mut self) {
         let Some(begin) = self.switches.last().map(|switch| switch.switch) else { return };
         let bytes = self.bytes_at(self.timeline, begin, 256);
-        self.lineage.first_records.push(FirstRecord { timeline: self.timeline, lsn: begin, bytes });
+        self.lineage.timeline_starts.push(TimelineStart { timeline: self.timeline, lsn: begin, bytes });
     }
 
-    fn find_milestone(&mut self) {
+    fn find_sample(&mut self) {
         let (timeline, lsn) = (self.control.timeline, self.control.checkpoint);
-        let (from, count) = Milestone::window(lsn, self.segment_bytes);
+        let (from, count) = CheckpointSample::window(lsn, self.segment_bytes);
         let bytes = self.bytes_at(timeline, from, usize::try_from(count).unwrap_or(0));
-        self.lineage.milestones.extend(bytes.map(|bytes| Milestone { timeline, lsn, bytes }));
+        self.lineage.samples.extend(bytes.map(|bytes| CheckpointSample { timeline, lsn, bytes }));
     }
 
     /// Finds the last records with a time before a position, or before where its WAL ends: one in each of the last segments, as the other
@@ -365,20 +367,20 @@ impl Local {
                 wal::last_timed(&bytes, from, end).filter(|at| *at >= begin)
             })
             .collect();
-        let mut milestones = Vec::new();
+        let mut samples = Vec::new();
         for lsn in &found {
-            let (from, count) = Milestone::window(*lsn, self.segment_bytes);
+            let (from, count) = CheckpointSample::window(*lsn, self.segment_bytes);
             let bytes = self.bytes_at(self.timeline, from, usize::try_from(count).unwrap_or(0));
-            milestones.extend(bytes.map(|bytes| Milestone { timeline: self.timeline, lsn: *lsn, bytes }));
+            samples.extend(bytes.map(|bytes| CheckpointSample { timeline: self.timeline, lsn: *lsn, bytes }));
         }
-        self.lineage.milestones.splice(0..0, milestones);
+        self.lineage.samples.splice(0..0, samples);
         found.into_iter().map(|lsn| (self.timeline, lsn)).collect()
     }
 
     /// Returns bytes of its WAL as they stand in the file, in hexadecimal; None if the segment is gone.
     fn bytes_at(&self, timeline: TimelineId, at: Lsn, count: usize) -> Option<String> {
         let name = timeline.segment_file_name(at, self.segment_bytes)?;
-        let (file, _) = custody::open(&self.data_directory.join("pg_wal").join(name)).ok()?;
+        let (file, _) = guarded_read::open(&self.data_directory.join("pg_wal").join(name)).ok()?;
         let mut bytes = vec![0; count];
         let read = file.read_at(&mut bytes, at.0 % self.segment_bytes).ok()?;
         Some(bytes.iter().take(read).map(|byte| format!("{byte:02x}")).collect())
@@ -415,7 +417,7 @@ pub fn own_files(data: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns the files of a data directory that pg_rewind could not read or write, and that cannot be put aside, relative to it.
-pub fn untouchable(data: &Path) -> Vec<PathBuf> {
+pub fn files_without_access(data: &Path) -> Vec<PathBuf> {
     Files::of(data).untouchable
 }
 
@@ -462,7 +464,7 @@ impl Files {
             match (inspect::is_open_to_us(&full), is_own) {
                 (true, true) => {}
                 (true, false) => self.kept.push(path.to_path_buf()),
-                (false, false) if custody::open(&full).is_ok() => {
+                (false, false) if guarded_read::open(&full).is_ok() => {
                     self.kept.push(path.to_path_buf());
                     self.in_the_way.push(path.to_path_buf());
                 }

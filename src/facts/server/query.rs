@@ -53,7 +53,7 @@ const SERVER: &str = "SELECT json_build_object(\
 
 /// The answer to [`SERVER`], as it comes.
 #[derive(Deserialize)]
-struct Answer {
+struct ServerRow {
     version: String,
     version_num: String,
     system_identifier: i64,
@@ -87,7 +87,7 @@ struct Answer {
     reads_files: bool,
 }
 
-impl Answer {
+impl ServerRow {
     /// Works out what the server left to us; None where it said something that no server says.
     fn facts(self) -> Option<ServerFacts> {
         let timeline = match &self.segment {
@@ -285,15 +285,15 @@ fn bytes(text: &str) -> Option<u64> {
 ///
 /// # Errors
 /// Those of the queries; a lineage that cannot be read is no error but absent.
-pub async fn ask(session: &Session) -> Result<ServerFacts, SqlError> {
-    let mut facts = ask_itself(session).await?;
-    ask_files(session, &mut facts).await;
+pub async fn query_server_facts(session: &Session) -> Result<ServerFacts, SqlError> {
+    let mut facts = query_server(session).await?;
+    read_server_files(session, &mut facts).await;
     Ok(facts)
 }
 
-/// Asks a server for what it knows without a look into its files and the metadata: see [`ask_files`].
-async fn ask_itself(session: &Session) -> Result<ServerFacts, SqlError> {
-    let answer: Answer = match session.query_json(SERVER, &[]).await {
+/// Asks a server for what it knows without a look into its files and the metadata: see [`read_server_files`].
+async fn query_server(session: &Session) -> Result<ServerFacts, SqlError> {
+    let answer: ServerRow = match session.query_json(SERVER, &[]).await {
         // It was promoted between two words of the query: "recovery is not in progress".
         Err(error) if error.sqlstate.as_deref() == Some("55000") => session.query_json(SERVER, &[]).await?,
         answer => answer?,
@@ -302,12 +302,13 @@ async fn ask_itself(session: &Session) -> Result<ServerFacts, SqlError> {
 }
 
 /// Adds what stands in a server's files: where its WAL comes from, and what its next start will be.
-async fn ask_files(session: &Session, facts: &mut ServerFacts) {
+async fn read_server_files(session: &Session, facts: &mut ServerFacts) {
     if facts.in_recovery && facts.receiver.is_none() {
         facts.timeline = facts.timeline.max(timeline_received(session, facts).await.unwrap_or_default());
     }
-    let lineage =
-        async { if facts.timeline > TimelineId(1) { lineage::ask(session, facts).await } else { None } };
+    let lineage = async {
+        if facts.timeline > TimelineId(1) { lineage::query_lineage(session, facts).await } else { None }
+    };
     // A role with the privilege to read files looks for it; without the privilege each try would leave an error in the server's log.
     let files = async { if facts.reads_files { signals(session).await.ok() } else { None } };
     let (lineage, files) = tokio::join!(lineage, files);

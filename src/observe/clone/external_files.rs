@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Asked, ExternalPlace, Request};
+use super::{CloneSources, ExternalPlace, Request};
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::source;
 use crate::far_end::checks::{Expected, checks};
 use crate::far_end::remote::{OPEN, Remote};
-use crate::observe::node_location::{self, Whereabouts};
+use crate::observe::node_location::{self, NodeLocation};
 use crate::plan::Check;
 use crate::plan::clone::{ExternalCopy, FileRead, NotRead};
 use crate::registry::node;
@@ -20,7 +20,7 @@ use crate::system::{files, trial};
 pub(super) async fn external_files(
     site: &Site,
     request: &Request,
-    asked: &Asked,
+    asked: &CloneSources,
     source_is_local: bool,
     data: &Path,
     secrets: &mut Secrets,
@@ -90,12 +90,12 @@ fn not_read(error: &Error) -> NotRead {
 }
 
 /// Opens a channel to pgbaton on the source's host.
-async fn source_host(site: &Site, asked: &Asked) -> Result<Remote> {
+async fn source_host(site: &Site, asked: &CloneSources) -> Result<Remote> {
     let node = asked
         .source_node()
         .ok_or_else(|| Error::failed("the source is not registered, so its pgbaton is not known"))?;
     let hosts = node::ssh_hosts(&asked.session).await.unwrap_or_default();
-    let known = Whereabouts {
+    let known = NodeLocation {
         row: &node.row,
         server: Some(&asked.server),
         system_identifier: None,

@@ -9,16 +9,16 @@ mod source;
 use std::path::Path;
 
 use self::external_files::external_files;
-use self::places::Places;
-use self::receiver::Receiver;
+use self::places::ClonePlaces;
+use self::receiver::ReceiverConnection;
 use self::settings::{own_port, settings};
 pub use self::source::{connect, source_conninfo};
 use crate::config::Config;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts, gather};
-use crate::facts::directory::{COPY, Contents, STAGING, leftover};
+use crate::facts::directory::{COPY, DirectoryContents, STAGING, leftover};
 use crate::facts::server::{self, ServerFacts};
-use crate::facts::source::{Source, ask, ask_role};
+use crate::facts::source::{SourceFacts, query_role, query_source_facts};
 use crate::observe::own_node::secrets_of;
 use crate::observe::replication_login::Login;
 use crate::observe::superuser::{self, Superuser};
@@ -28,7 +28,7 @@ use crate::pg::endpoint::{Endpoint, endpoint_to};
 use crate::pg::installation::Installation;
 use crate::pg::{control_file, tools};
 use crate::plan::clone::{CloneFacts, CloneOptions};
-use crate::registry::schema::{self, Verdict};
+use crate::registry::schema::{self, SchemaState};
 use crate::registry::{NodeRow, NodeType, node};
 use crate::secret::Secrets;
 use crate::site::Site;
@@ -71,29 +71,33 @@ pub enum ExternalPlace {
 }
 
 /// What the source and the registered nodes say.
-pub(crate) struct Asked {
+pub(crate) struct CloneSources {
     session: Session,
     superuser: Option<Superuser>,
     server: ServerFacts,
-    details: Source,
-    present: schema::Present,
+    details: SourceFacts,
+    present: schema::PresentMetadata,
     cluster: ClusterFacts,
 }
 
-impl Asked {
+impl CloneSources {
     /// Asks; what the role may not see the superuser is asked for, if one was named.
     pub(crate) async fn all(site: &Site, session: Session, superuser: Option<Superuser>) -> Result<Self> {
         let broken = |error: SqlError| {
             Error::new(Exit::Query, "could not query the source server").detail(sentence(&error.to_string()))
         };
         let reader = superuser.as_ref().map_or(&session, |superuser| &superuser.session);
-        let (server, details, present, role) =
-            tokio::join!(server::ask(&session), ask(reader), schema::look(&session), ask_role(&session));
+        let (server, details, present, role) = tokio::join!(
+            server::query_server_facts(&session),
+            query_source_facts(reader),
+            schema::inspect_metadata(&session),
+            query_role(&session)
+        );
         let (role, role_replicates) = role.map_err(broken)?;
-        let details = Source { role, role_replicates, ..details.map_err(broken)? };
+        let details = SourceFacts { role, role_replicates, ..details.map_err(broken)? };
         let present = present.map_err(broken)?;
         let cluster = match present.verdict() {
-            Verdict::Complete | Verdict::OwnMissing => {
+            SchemaState::Complete | SchemaState::OwnMissing => {
                 let rows = node::read_all(&session).await.map_err(broken)?;
                 gather(&rows, &[], &site.environment, site.node_deadline()).await
             }
@@ -138,7 +142,7 @@ pub(crate) async fn prepare(
     site: &Site,
     request: &Request,
     given: &Conninfo,
-    asked: Asked,
+    asked: CloneSources,
     secrets: &mut Secrets,
 ) -> Result<(CloneFacts, CloneOptions)> {
     let config = site.config()?;
@@ -171,7 +175,7 @@ pub(crate) async fn prepare(
 
     let local_source = source_is_local.then_some(&asked.details);
     let external = external_files(site, request, &asked, source_is_local, data, secrets).await;
-    let places = Places::look(config, &asked.details, request.conf_only)?;
+    let places = ClonePlaces::inspect(config, &asked.details, request.conf_only)?;
     let filled = places.filled(data);
     let options = CloneOptions {
         node_id: config.node_id,
@@ -201,7 +205,7 @@ pub(crate) async fn prepare(
         upstream_id,
         leftover: leftover(data),
         directory_identifier: match &places.directory {
-            Contents::DataDirectory { .. } => control_file::read(data).ok(),
+            DirectoryContents::DataDirectory { .. } => control_file::read(data).ok(),
             _ => None,
         }
         .map(|control| control.system_identifier.to_string()),
@@ -233,7 +237,7 @@ pub(crate) async fn prepare(
 fn replication_role(
     config: &Config,
     request: &Request,
-    asked: &Asked,
+    asked: &CloneSources,
     upstream: Option<&NodeFacts>,
 ) -> String {
     request
@@ -265,7 +269,7 @@ fn receiver(
     upstream: Option<&NodeFacts>,
     role: &str,
     major: u32,
-) -> Result<Receiver> {
+) -> Result<ReceiverConnection> {
     let conninfo = match (&request.upstream_conninfo, upstream) {
         (Some(text), _) => Conninfo::parse(text).map_err(|error| {
             Error::failed("invalid connection string in --upstream-conninfo")
@@ -283,7 +287,7 @@ fn receiver(
     let asked_for = request.upstream_conninfo.is_some();
     // The role that was named there is meant, unless one was named by itself.
     let named = conninfo.get("user").filter(|_| asked_for && request.replication_user.is_none());
-    Receiver::new(site, &conninfo, asked_for, named.unwrap_or(role), major)
+    ReceiverConnection::new(site, &conninfo, asked_for, named.unwrap_or(role), major)
 }
 
 /// Finds pg_verifybackup, if it is `wanted`.
@@ -298,7 +302,7 @@ fn pg_verifybackup(installation: &Installation<'_>, wanted: bool) -> Result<Opti
 /// Returns where the named superuser makes the slot, if the role itself may not.
 async fn slot_as_superuser(
     site: &Site,
-    asked: &Asked,
+    asked: &CloneSources,
     upstream: Option<&NodeFacts>,
     secrets: &mut Secrets,
 ) -> Result<Option<Endpoint>> {
@@ -320,7 +324,7 @@ async fn slot_as_superuser(
 /// Asks a program for its major version.
 async fn version_of(site: &Site, program: &str) -> std::result::Result<u32, String> {
     let setting =
-        process::Surroundings { environment: Some(&site.environment), ..process::Surroundings::default() };
+        process::ChildContext { environment: Some(&site.environment), ..process::ChildContext::default() };
     let finished = process::run(&Command::new(program, ["--version"]), &setting)
         .await
         .and_then(process::Finished::success)
@@ -340,9 +344,9 @@ pub async fn prepare_anew(
 ) -> Result<(CloneFacts, CloneOptions)> {
     let session = connect(site, given).await?;
     let superuser = superuser::connect(site, given, "the source server", secrets).await?;
-    let asked = Asked::all(site, session, superuser).await?;
+    let asked = CloneSources::all(site, session, superuser).await?;
     let (mut facts, options) = prepare(site, &Request::default(), given, asked, secrets).await?;
-    facts.directory = Contents::Missing;
+    facts.directory = DirectoryContents::Missing;
     facts.directory_identifier = None;
     facts.leftover = None;
     facts.room.reclaimable_bytes = 0;

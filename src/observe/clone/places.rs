@@ -4,33 +4,35 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{Error, Result, sentence};
-use crate::facts::directory::{Contents, Marker, look, look_past_mark, nearest_existing, running_postmaster};
-use crate::facts::source::Source;
-use crate::plan::clone::{Filled, Foreign, Room, TablespaceTarget};
+use crate::facts::directory::{
+    DirectoryContents, Marker, inspect_directory, look_past_mark, nearest_existing, running_postmaster,
+};
+use crate::facts::source::SourceFacts;
+use crate::plan::clone::{FilledDirectory, ForeignDirectory, FreeSpace, TablespaceTarget};
 use crate::system::{files, inspect, trial};
 
 /// Where a clone puts things.
-pub(super) struct Places {
+pub(super) struct ClonePlaces {
     /// What is in the data directory.
-    pub(super) directory: Contents,
+    pub(super) directory: DirectoryContents,
     /// The options for pg_basebackup, with where WAL stays.
     pub(super) extra_options: Vec<String>,
-    pub(super) room: Room,
+    pub(super) room: FreeSpace,
     pub(super) tablespaces: Vec<TablespaceTarget>,
     pub(super) waldir: Option<TablespaceTarget>,
 }
 
-impl Places {
+impl ClonePlaces {
     /// Looks at them. Where nothing is copied no room is needed, and counting what is there would take long.
-    pub(super) fn look(config: &Config, source: &Source, conf_only: bool) -> Result<Self> {
+    pub(super) fn inspect(config: &Config, source: &SourceFacts, conf_only: bool) -> Result<Self> {
         let data = &config.data_directory;
-        let directory = if conf_only { look_past_mark(data) } else { look(data) };
+        let directory = if conf_only { look_past_mark(data) } else { inspect_directory(data) };
         let given = config.pg_basebackup_options.as_deref().unwrap_or("");
         let mut extra_options = shell_words::split(given).map_err(|error| {
             Error::failed("invalid pg_basebackup_options").detail(sentence(&error.to_string()))
         })?;
         if conf_only {
-            let (room, tablespaces) = (Room::default(), Vec::new());
+            let (room, tablespaces) = (FreeSpace::default(), Vec::new());
             return Ok(Self { directory, extra_options, room, tablespaces, waldir: None });
         }
         let tablespaces = tablespaces(config, source, &directory);
@@ -39,11 +41,11 @@ impl Places {
             extra_options.push(format!("--waldir={}", linked.display()));
         }
         let waldir = waldir(data, &extra_options, &directory);
-        Ok(Self { room: room(data, &directory), directory, extra_options, tablespaces, waldir })
+        Ok(Self { room: free_space(data, &directory), directory, extra_options, tablespaces, waldir })
     }
 
     /// Returns the directories that the clone fills.
-    pub(super) fn filled(&self, data: &Path) -> Vec<Filled> {
+    pub(super) fn filled(&self, data: &Path) -> Vec<FilledDirectory> {
         filled(data, &self.tablespaces, self.waldir.as_ref())
     }
 
@@ -63,8 +65,12 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// Returns the directories that the clone fills.
-fn filled(data: &Path, tablespaces: &[TablespaceTarget], waldir: Option<&TablespaceTarget>) -> Vec<Filled> {
-    let place = |what, path: &Path, from: Option<&String>| Filled {
+fn filled(
+    data: &Path,
+    tablespaces: &[TablespaceTarget],
+    waldir: Option<&TablespaceTarget>,
+) -> Vec<FilledDirectory> {
+    let place = |what, path: &Path, from: Option<&String>| FilledDirectory {
         what,
         given: path.to_path_buf(),
         real: real(path),
@@ -80,13 +86,17 @@ fn filled(data: &Path, tablespaces: &[TablespaceTarget], waldir: Option<&Tablesp
 
 /// Returns the directories of other servers: of the source, if it is on this host; of servers that run here, as far as this user sees them;
 /// and data directories that one of the directories lies in.
-pub(super) fn foreign(data: &Path, filled: &[Filled], local_source: Option<&Source>) -> Vec<Foreign> {
+pub(super) fn foreign(
+    data: &Path,
+    filled: &[FilledDirectory],
+    local_source: Option<&SourceFacts>,
+) -> Vec<ForeignDirectory> {
     let own = real(data);
-    let mut out: Vec<Foreign> = Vec::new();
+    let mut out: Vec<ForeignDirectory> = Vec::new();
     let mut add = |what: String, path: &Path| {
         let real = real(path);
         if real != own && !out.iter().any(|other| other.real == real) {
-            out.push(Foreign { what, real });
+            out.push(ForeignDirectory { what, real });
         }
     };
     if let Some(source) = local_source {
@@ -131,8 +141,11 @@ pub(super) fn foreign(data: &Path, filled: &[Filled], local_source: Option<&Sour
         }
     }
     for place in filled {
-        let around =
-            place.real.ancestors().skip(1).find(|path| matches!(look(path), Contents::DataDirectory { .. }));
+        let around = place
+            .real
+            .ancestors()
+            .skip(1)
+            .find(|path| matches!(inspect_directory(path), DirectoryContents::DataDirectory { .. }));
         if let Some(path) = around {
             add("the data directory".into(), path);
         }
@@ -141,9 +154,13 @@ pub(super) fn foreign(data: &Path, filled: &[Filled], local_source: Option<&Sour
 }
 
 /// Looks at where the tablespaces go.
-fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<TablespaceTarget> {
+fn tablespaces(
+    config: &Config,
+    details: &SourceFacts,
+    directory: &DirectoryContents,
+) -> Vec<TablespaceTarget> {
     let ours = match directory {
-        Contents::UnfinishedClone(Marker { tablespaces, .. }) => tablespaces.as_slice(),
+        DirectoryContents::UnfinishedClone(Marker { tablespaces, .. }) => tablespaces.as_slice(),
         _ => &[],
     };
     details
@@ -156,11 +173,11 @@ fn tablespaces(config: &Config, details: &Source, directory: &Contents) -> Vec<T
                 .find(|mapping| mapping.old == Path::new(&tablespace.location));
             let to =
                 mapped.map_or_else(|| PathBuf::from(&tablespace.location), |mapping| mapping.new.clone());
-            let contents = look(&to);
+            let contents = inspect_directory(&to);
             TablespaceTarget {
                 from: tablespace.location.clone(),
                 ours: ours.contains(&to),
-                room: room(&to, &contents),
+                room: free_space(&to, &contents),
                 to,
                 contents,
                 bytes: tablespace.bytes,
@@ -184,28 +201,29 @@ fn named_waldir(extra_options: &[String]) -> Option<PathBuf> {
 
 /// Returns where the WAL of the data directory lies that the clone replaces, or of the unfinished clone that it takes over, if `pg_wal` is
 /// a symbolic link.
-fn linked_waldir(data: &Path, directory: &Contents) -> Option<PathBuf> {
+fn linked_waldir(data: &Path, directory: &DirectoryContents) -> Option<PathBuf> {
     match directory {
         // Where a server runs on it, it is stopped and moved aside, or nothing is cloned.
-        Contents::DataDirectory { .. } => {
+        DirectoryContents::DataDirectory { .. } => {
             let link = std::fs::read_link(data.join("pg_wal")).ok()?;
             Some(data.join(link))
         }
-        Contents::UnfinishedClone(Marker { waldir, .. }) => waldir.clone(),
+        DirectoryContents::UnfinishedClone(Marker { waldir, .. }) => waldir.clone(),
         _ => None,
     }
 }
 
 /// Looks at where the WAL is put, if that is not the data directory.
-fn waldir(data: &Path, extra_options: &[String], directory: &Contents) -> Option<TablespaceTarget> {
+fn waldir(data: &Path, extra_options: &[String], directory: &DirectoryContents) -> Option<TablespaceTarget> {
     let to = named_waldir(extra_options)?;
-    let marked = matches!(directory, Contents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
+    let marked =
+        matches!(directory, DirectoryContents::UnfinishedClone(marker) if marker.tablespaces.contains(&to));
     // It goes with the data directory that it belongs to.
     let ours = marked || linked_waldir(data, directory).is_some_and(|linked| linked == to);
-    let contents = look(&to);
+    let contents = inspect_directory(&to);
     Some(TablespaceTarget {
         from: String::new(),
-        room: room(&to, &contents),
+        room: free_space(&to, &contents),
         contents,
         bytes: None,
         to,
@@ -214,12 +232,12 @@ fn waldir(data: &Path, extra_options: &[String], directory: &Contents) -> Option
 }
 
 /// Measures the room in a directory, or where it would be created; none if it cannot be determined.
-fn room(path: &Path, contents: &Contents) -> Room {
-    Room {
+fn free_space(path: &Path, contents: &DirectoryContents) -> FreeSpace {
+    FreeSpace {
         device: inspect::device(nearest_existing(path)),
         free_bytes: files::free_space(path).unwrap_or(0),
         reclaimable_bytes: match contents {
-            Contents::Missing | Contents::Empty | Contents::Unreadable(_) => 0,
+            DirectoryContents::Missing | DirectoryContents::Empty | DirectoryContents::Unreadable(_) => 0,
             _ => inspect::bytes_in(path),
         },
     }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::observe::replication_login::{NoLogin, ReceiverLogin};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::provenance;
-use crate::plan::Piece;
+use crate::plan::ValuePart;
 use crate::secret::{Secret, Secrets};
 use crate::site::Site;
 
@@ -14,14 +14,14 @@ const UPSTREAM_PASSWORD: &str = "password for the upstream";
 const UPSTREAM_PASSPHRASE: &str = "passphrase for the upstream";
 
 /// How the WAL receiver of the clone will connect.
-pub(crate) struct Receiver {
+pub(crate) struct ReceiverConnection {
     /// Without the two that follow.
     conninfo: Conninfo,
     password: Option<String>,
     passphrase: Option<String>,
 }
 
-impl Receiver {
+impl ReceiverConnection {
     /// Makes `primary_conninfo` of the upstream's conninfo, which is `asked_for` where it was given on the command line.
     pub(crate) fn new(
         site: &Site,
@@ -62,16 +62,16 @@ impl Receiver {
     }
 
     /// Returns the value of the setting, and keeps its secrets under their names.
-    pub(crate) fn primary_conninfo(&self, known: &mut Secrets) -> Vec<Piece> {
-        let mut pieces = vec![Piece::Text(self.conninfo.to_string())];
+    pub(crate) fn primary_conninfo(&self, known: &mut Secrets) -> Vec<ValuePart> {
+        let mut pieces = vec![ValuePart::Text(self.conninfo.to_string())];
         for (keyword, name, value) in [
             ("password", UPSTREAM_PASSWORD, &self.password),
             ("sslpassword", UPSTREAM_PASSPHRASE, &self.passphrase),
         ] {
             if let Some(value) = value {
                 known.insert(name.into(), Secret::new(value));
-                pieces.push(Piece::Text(format!(" {keyword}=")));
-                pieces.push(Piece::Secret(name.into()));
+                pieces.push(ValuePart::Text(format!(" {keyword}=")));
+                pieces.push(ValuePart::Secret(name.into()));
             }
         }
         pieces

@@ -4,7 +4,7 @@ use super::Request;
 use crate::config::Config;
 use crate::config::value::Delay;
 use crate::error::{Error, Result};
-use crate::facts::source::Source;
+use crate::facts::source::SourceFacts;
 use crate::pg::conninfo::Conninfo;
 
 /// Returns the settings of the configuration that go into the clone.
@@ -32,7 +32,7 @@ pub(super) fn settings(config: &Config, request: &Request) -> Result<Vec<(String
 /// Returns the port that must be set for the clone, because it would start on the source's.
 ///
 /// Only where this node's conninfo leads to this host itself: elsewhere a port may be mapped on the way, as in containers.
-pub(super) fn own_port(own: &Conninfo, source: &Source, conf_only: bool) -> Option<String> {
+pub(super) fn own_port(own: &Conninfo, source: &SourceFacts, conf_only: bool) -> Option<String> {
     let port = own.get("port").unwrap_or("5432");
     (!conf_only && own.is_this_host() && port != source.port.to_string() && port.parse::<u16>().is_ok())
         .then(|| port.to_string())

@@ -1,6 +1,6 @@
 //! Finding the cluster: whom to ask first, and what to believe when that one does not answer.
 
-mod round;
+mod poll;
 
 use std::collections::BTreeMap;
 use std::sync::Once;
@@ -9,19 +9,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use self::round::{Refusal, Round};
-use crate::assess::checks::Asked;
+use self::poll::{Poll, Refusal};
+use crate::assess::checks::CheckAnswer;
 use crate::assess::cluster::Copies;
 use crate::error::{Error, Exit, Result};
-use crate::facts::check_name::Name;
-use crate::facts::cluster::{ClusterFacts, NodeFacts, ask_node};
+use crate::facts::check_name::CheckName;
+use crate::facts::cluster::{ClusterFacts, NodeFacts, query_node};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::topology::Topology;
 use crate::pg::client::{Session, SqlError, SqlErrorKind};
 use crate::pg::conninfo::{Conninfo, quote_value};
 use crate::pg::quote::quote_ident;
 use crate::registry::operation::OpenOperation;
-use crate::registry::schema::Present;
+use crate::registry::schema::PresentMetadata;
 use crate::registry::{NodeRow, NodeType, node};
 use crate::site::state_directory;
 use crate::site::{Site, not_connected};
@@ -29,7 +29,7 @@ use crate::system::clock;
 
 /// The cluster as it was found.
 #[derive(Debug)]
-pub struct Found {
+pub struct Discovered {
     /// What the nodes say.
     pub facts: ClusterFacts,
     /// The saved topology; read before it is overwritten.
@@ -46,13 +46,13 @@ pub struct Found {
 
 /// What was asked in addition, for checks.
 #[derive(Debug, Default)]
-pub struct More {
+pub struct CheckExtras {
     /// What the servers say, by node id.
-    pub asked: BTreeMap<i32, Asked>,
+    pub asked: BTreeMap<i32, CheckAnswer>,
     /// Where ssh leads to a node, for those of which that is written down.
     pub ssh_hosts: BTreeMap<i32, String>,
     /// What there is of metadata on the primary.
-    pub metadata: Option<Present>,
+    pub metadata: Option<PresentMetadata>,
     /// Why the server that was to be asked first, by the configuration or the command line, could not be connected to that way.
     pub refused: Option<String>,
 }
@@ -64,7 +64,7 @@ pub struct More {
 ///
 /// # Errors
 /// Exit code 6 if no node responds and no topology was saved, 7 if the metadata cannot be read.
-pub async fn cluster(site: &Site) -> Result<Found> {
+pub async fn cluster(site: &Site) -> Result<Discovered> {
     Ok(find(site, None, false).await?.0)
 }
 
@@ -72,7 +72,7 @@ pub async fn cluster(site: &Site) -> Result<Found> {
 ///
 /// # Errors
 /// Those of [`cluster`].
-pub async fn cluster_and_operations(site: &Site) -> Result<Found> {
+pub async fn cluster_and_operations(site: &Site) -> Result<Discovered> {
     Ok(find(site, None, true).await?.0)
 }
 
@@ -80,15 +80,19 @@ pub async fn cluster_and_operations(site: &Site) -> Result<Found> {
 ///
 /// # Errors
 /// Those of [`cluster`].
-pub async fn cluster_for_checks(site: &Site, names: &[Name], within: Duration) -> Result<(Found, More)> {
+pub async fn cluster_for_checks(
+    site: &Site,
+    names: &[CheckName],
+    within: Duration,
+) -> Result<(Discovered, CheckExtras)> {
     find(site, Some((names, within)), true).await
 }
 
 async fn find(
     site: &Site,
-    for_checks: Option<(&[Name], Duration)>,
+    for_checks: Option<(&[CheckName], Duration)>,
     operations: bool,
-) -> Result<(Found, More)> {
+) -> Result<(Discovered, CheckExtras)> {
     let config = site.config_if_any()?;
     let now = crate::system::clock::now();
     let given = site.named_server()?;
@@ -107,43 +111,43 @@ async fn find(
     let first = first.to_string();
     let seen_rows: &[NodeRow] =
         &seeds.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect::<Vec<_>>();
-    let mut round = Round::new(site, seeds.and_then(|seen| seen.system_identifier.clone()));
-    round.first = Some(key(&first));
-    round.operations_too = operations;
+    let mut poll = Poll::new(site, seeds.and_then(|seen| seen.system_identifier.clone()));
+    poll.first = Some(key(&first));
+    poll.operations_too = operations;
     if let Some((names, within)) = for_checks {
-        round.for_checks = Some(names.into());
-        round.until = Instant::now() + within;
+        poll.for_checks = Some(names.into());
+        poll.until = Instant::now() + within;
     }
     // Who was the primary most likely still is, and then its rows are the ones that count. If it is not, another one is asked for them.
     let (primaries, others): (Vec<_>, Vec<_>) =
         seeds.iter().flat_map(|seen| &seen.nodes).partition(|node| node.was_primary == Some(true));
-    round.ask(&first, primaries.iter().all(|node| key(&node.row.conninfo) == key(&first)));
-    primaries.iter().for_each(|node| round.ask(&node.row.conninfo, true));
-    others.iter().for_each(|node| round.ask(&node.row.conninfo, false));
-    let rows = round.run().await;
+    poll.query(&first, primaries.iter().all(|node| key(&node.row.conninfo) == key(&first)));
+    primaries.iter().for_each(|node| poll.query(&node.row.conninfo, true));
+    others.iter().for_each(|node| poll.query(&node.row.conninfo, false));
+    let rows = poll.run().await;
     let mut facts = match (rows, seeds) {
-        (Some(rows), _) => round.facts(rows.iter().map(|node| &node.row)),
-        (None, seen) => match round.refusal(&first) {
+        (Some(rows), _) => poll.facts(rows.iter().map(|node| &node.row)),
+        (None, seen) => match poll.refusal(&first) {
             // It answers, and has no metadata: that is the news, not what was seen at other times.
             // One that only had no time for it has reported nothing new.
             Some(Refusal::Metadata(error)) if seen.is_none() || error.kind != SqlErrorKind::TimedOut => {
-                return Err(no_metadata(&whom, error, round.server(&first)));
+                return Err(no_metadata(&whom, error, poll.server(&first)));
             }
             Some(Refusal::Connection(error)) if seen.is_none() => {
                 return Err(not_connected(&whom, error.clone()));
             }
             // None: the saved topology, with the reason why each node does not respond.
-            _ => round.facts(seen_rows),
+            _ => poll.facts(seen_rows),
         },
     };
     // The server that was asked first says whose cluster is meant, unless it is what another node's address leads to now.
-    let asked_first = round.server(&first).filter(|server| server.in_recovery);
+    let asked_first = poll.server(&first).filter(|server| server.in_recovery);
     facts.meant = asked_first
         .map(|server| server.system_identifier.clone())
         .or_else(|| if named { None } else { site.system_identifier() });
-    round.look_again(&mut facts).await;
+    poll.requery_late(&mut facts).await;
     if facts.primaries().count() > 1 {
-        round.ask_sides(&mut facts).await;
+        poll.ask_sides(&mut facts).await;
     }
     if let Some(config) = config {
         // Another cluster, reached by -h, is not what this node's state directory is about.
@@ -157,16 +161,16 @@ async fn find(
         let (seen, found) = (seen.system_identifier.as_deref(), facts.system_identifier());
         found.is_none() || seen == found
     });
-    let mut more = if for_checks.is_some() { round.more(&facts).await } else { More::default() };
-    if let Some(Refusal::Connection(error)) = round.refusal(&first) {
+    let mut more = if for_checks.is_some() { poll.more(&facts).await } else { CheckExtras::default() };
+    if let Some(Refusal::Connection(error)) = poll.refusal(&first) {
         more.refused = Some(error.message.clone());
     }
-    let (copies, operations) = (round.copies(&facts), round.operations(&facts));
+    let (copies, operations) = (poll.copies(&facts), poll.operations(&facts));
     let local = match config.filter(|_| !named) {
-        Some(_) => Some(site.local_conninfo()?.place().to_string()).zip(round.server(&first).cloned()),
+        Some(_) => Some(site.local_conninfo()?.destination().to_string()).zip(poll.server(&first).cloned()),
         None => None,
     };
-    Ok((Found { local, copies, operations, facts, topology, now }, more))
+    Ok((Discovered { local, copies, operations, facts, topology, now }, more))
 }
 
 /// Returns what makes a connection string lead to a server as a role: two with the same key need one connection.
@@ -182,7 +186,7 @@ pub(crate) fn key(conninfo: &str) -> String {
 
 /// Saves the topology as the metadata on a node, the primary, have it now, if it responds.
 pub async fn remember_from(site: &Site, row: &NodeRow) {
-    let Ok((session, _)) = ask_node(&row.conninfo, &site.environment, site.node_deadline()).await else {
+    let Ok((session, _)) = query_node(&row.conninfo, &site.environment, site.node_deadline()).await else {
         return;
     };
     if let Ok(facts) = from_session(site, &session, &row.node_name).await {
@@ -200,7 +204,7 @@ pub fn remember(site: &Site, facts: &ClusterFacts, now: Timestamp) {
     if site.options.dry_run {
         return;
     }
-    if let Err(error) = state_directory::keep_topology(site, facts, now) {
+    if let Err(error) = state_directory::save_topology(site, facts, now) {
         // Once: with --watch it would be said every time.
         static WARNED: Once = Once::new();
         WARNED.call_once(|| {
@@ -250,31 +254,31 @@ fn without_state(error: &Error) -> String {
 /// Exit code 7 if the metadata cannot be read there.
 pub async fn from_session(site: &Site, session: &Session, whom: &str) -> Result<ClusterFacts> {
     // Both questions are on their way before the first is answered.
-    let (rows, own) = tokio::join!(node::read_all(session), server::ask(session));
+    let (rows, own) = tokio::join!(node::read_all(session), server::query_server_facts(session));
     let rows = rows.map_err(|error| no_metadata(whom, &error, own.as_ref().ok()))?;
     let own = own.map_err(|error| no_metadata(whom, &error, None))?;
-    Ok(everybody(site, &rows, &own).await)
+    Ok(query_all_nodes(site, &rows, &own).await)
 }
 
 /// Asks all nodes.
 ///
 /// If a primary among them has other rows than the ones at hand, its rows count: a standby's may be old.
-async fn everybody(site: &Site, rows: &[NodeRow], first: &ServerFacts) -> ClusterFacts {
-    let mut round = Round::new(site, Some(first.system_identifier.clone()));
+async fn query_all_nodes(site: &Site, rows: &[NodeRow], first: &ServerFacts) -> ClusterFacts {
+    let mut poll = Poll::new(site, Some(first.system_identifier.clone()));
     for row in rows {
-        round.ask(&row.conninfo, false);
+        poll.query(&row.conninfo, false);
     }
     let mut newer = None;
     if !first.in_recovery {
-        round.all(rows).await;
+        poll.all(rows).await;
     }
     // A standby's rows may be old, and so may a witness's.
-    if first.in_recovery || round.is_witness(&first.system_identifier) {
-        newer = round.run().await;
+    if first.in_recovery || poll.is_witness(&first.system_identifier) {
+        newer = poll.run().await;
     }
     match newer {
-        Some(newer) => round.facts(newer.iter().map(|node| &node.row)),
-        None => round.facts(rows),
+        Some(newer) => poll.facts(newer.iter().map(|node| &node.row)),
+        None => poll.facts(rows),
     }
 }
 
@@ -319,7 +323,7 @@ pub fn the_primary(facts: &ClusterFacts) -> Result<(&NodeFacts, &ServerFacts)> {
                 .iter()
                 .filter(|node| node.row.active && node.row.node_type == NodeType::Primary)
                 .map(|node| match &node.server {
-                    Err(silence) => format!("Node \"{}\": {}.", node.row.node_name, silence.message),
+                    Err(unavailable) => format!("Node \"{}\": {}.", node.row.node_name, unavailable.message),
                     Ok(_) => match facts.stranger(node) {
                         Some(stranger) => {
                             format!("Node \"{}\" does not respond: {}.", node.row.node_name, stranger.message)

@@ -3,8 +3,8 @@
 //! All nodes are asked in one round, in the time that the caller gives. It works where none of them answers, in a command as well as in the
 //! process of a far end: everything it needs comes from the configuration, the data directory and the state directory of the host.
 
-pub(crate) mod inquiry;
-pub(crate) mod known;
+pub(crate) mod known_servers;
+pub(crate) mod poll;
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,16 +12,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use self::inquiry::{Inquiry, OwnAddresses, again};
-use crate::assess::start::seen::{self, Seen};
+use self::poll::{OwnAddresses, PeerPoll, query_peer_again};
+use crate::assess::start::saved_topology::{self, SavedTopologyAssessment};
 use crate::assess::start::{
-    Asker, Heard, Judgement, LocalNode, May, Members, Opinion, PeerAnswer, Stance, decide, hear, strongest,
+    Asker, Judgement, LocalNode, Members, Opinion, PeerAnswer, PollResult, Stance, StartDecision, decide,
+    interpret_answer, strongest_opinions,
 };
 use crate::error::{Error, Result, sentence};
 use crate::facts::branch::{Branch, Fork};
-use crate::facts::cluster::ask_node;
+use crate::facts::cluster::query_node;
 use crate::facts::directory::running_postmaster;
-use crate::facts::rejoin::{Local, look_at_history};
+use crate::facts::rejoin::{LocalFiles, look_at_history};
 use crate::facts::server::ServerFacts;
 use crate::facts::topology;
 use crate::observe::own_node::own_row;
@@ -40,14 +41,14 @@ const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// What the server that it is about says of its past.
 #[derive(Clone, Debug)]
-pub enum Past {
+pub enum OwnHistory {
     /// It is down: its files.
-    Files(Box<Local>),
+    Files(Box<LocalFiles>),
     /// It runs.
     Server(Box<ServerFacts>),
 }
 
-impl Past {
+impl OwnHistory {
     /// Returns whose cluster its data are.
     pub fn system_identifier(&self) -> String {
         match self {
@@ -72,7 +73,7 @@ pub struct Question {
     /// The node that it is about, as the configuration or the metadata has it.
     pub own: NodeRow,
     /// Its past.
-    pub past: Past,
+    pub past: OwnHistory,
     /// Nodes that are known already; those of the saved topology are added.
     pub rows: Vec<NodeRow>,
     /// It is known for certain that `rows` are all nodes.
@@ -85,13 +86,13 @@ pub struct Question {
 
 /// The answer, and what was heard.
 #[derive(Debug)]
-pub struct Judged {
+pub struct PeerJudgement {
     /// What was asked.
     pub question: Question,
     /// The answer.
     pub judgement: Judgement,
     /// What each server was asked and has said.
-    pub voices: Vec<PeerAnswer>,
+    pub peers: Vec<PeerAnswer>,
     /// All rows of other nodes that are known.
     pub rows: Vec<NodeRow>,
     /// Why the saved topology is not believed, as a whole sentence.
@@ -99,14 +100,14 @@ pub struct Judged {
     /// Sessions on nodes of this cluster that answered, by node id.
     pub sessions: Vec<(i32, Session)>,
     members: Members,
-    seen: Seen,
+    seen: SavedTopologyAssessment,
 }
 
 /// Judges the local server, by its files where it is down, and by what it says itself where it runs.
 ///
 /// # Errors
 /// Exit code 1 if the data directory cannot be read.
-pub async fn here(site: &Site, asker: Asker, within: Duration) -> Result<Judged> {
+pub async fn judge_local_server(site: &Site, asker: Asker, within: Duration) -> Result<PeerJudgement> {
     let config = site.config()?;
     let begun = Instant::now();
     let own = own_row(config, NodeType::Primary, None, None);
@@ -116,7 +117,7 @@ pub async fn here(site: &Site, asker: Asker, within: Duration) -> Result<Judged>
     let mut own_addresses = OwnAddresses::All;
     if running_postmaster(&config.data_directory).is_some() {
         own_addresses = OwnAddresses::None;
-        if let Ok((session, server)) = ask_node(&config.conninfo, &site.environment, within).await {
+        if let Ok((session, server)) = query_node(&config.conninfo, &site.environment, within).await {
             // Another one than the local server can only be judged as that.
             if !is_far_end && own_server::is_elsewhere(site, &session).await.is_some() {
                 own_addresses = OwnAddresses::All;
@@ -133,7 +134,7 @@ pub async fn here(site: &Site, asker: Asker, within: Duration) -> Result<Judged>
         Some((server, rows)) => Question {
             asker,
             own,
-            past: Past::Server(Box::new(server)),
+            past: OwnHistory::Server(Box::new(server)),
             // A server that runs and has no metadata belongs to no cluster.
             complete: rows.as_ref().map_or_else(
                 |error| matches!(error.sqlstate.as_deref(), Some("42P01" | "3F000")),
@@ -146,62 +147,67 @@ pub async fn here(site: &Site, asker: Asker, within: Duration) -> Result<Judged>
         None => Question {
             asker,
             own,
-            past: Past::Files(Box::new(read(site).await?)),
+            past: OwnHistory::Files(Box::new(read_local_files(site).await?)),
             rows: Vec::new(),
             complete: false,
             own_addresses,
             within,
         },
     };
-    ask(site, question).await
+    poll_peers(site, question).await
 }
 
 /// Asks all nodes that are known, and judges.
 ///
 /// # Errors
 /// Exit code 1 without a configuration.
-pub async fn ask(site: &Site, question: Question) -> Result<Judged> {
+pub async fn poll_peers(site: &Site, question: Question) -> Result<PeerJudgement> {
     let system_identifier = question.past.system_identifier();
-    let mut inquiry = Inquiry::new(site, &question.own, &system_identifier);
-    if let Past::Server(server) = &question.past {
+    let mut inquiry = PeerPoll::new(site, &question.own, &system_identifier);
+    if let OwnHistory::Server(server) = &question.past {
         inquiry.own_server = Some((server.system_identifier.clone(), server.started_at.clone()));
     }
     inquiry.own_addresses = question.own_addresses;
     inquiry.learn(&question.rows);
     let seen = match (&question.past, question.complete) {
         // What it says itself is newer than what was seen of it.
-        (_, true) => Seen::default(),
-        (Past::Files(local), false) => last_seen(site, local, &mut inquiry)?,
-        (Past::Server(_), false) => {
+        (_, true) => SavedTopologyAssessment::default(),
+        (OwnHistory::Files(local), false) => last_seen(site, local, &mut inquiry)?,
+        (OwnHistory::Server(_), false) => {
             let known = state_directory::saved_topology(site).ok().flatten();
             let rows: Vec<NodeRow> =
                 known.iter().flat_map(|seen| &seen.nodes).map(|node| node.row.clone()).collect();
             let is_ours =
                 known.is_some_and(|seen| seen.system_identifier.as_deref() == Some(&system_identifier));
             inquiry.learn(if is_ours { &rows } else { &[] });
-            Seen { doubt: Some("Its own metadata cannot be read.".into()), ..Seen::default() }
+            SavedTopologyAssessment {
+                doubt: Some("Its own metadata cannot be read.".into()),
+                ..SavedTopologyAssessment::default()
+            }
         }
     };
     let has_others = inquiry.members.has_others(question.own.node_id);
     if !question.complete && (!has_others || seen.doubt.is_some()) {
-        inquiry.guessed = known::guesses(site).await;
+        inquiry.guessed = known_servers::guesses(site).await;
     }
     let asker = question.asker;
-    let voices = {
-        let enough = |voices: &[PeerAnswer]| {
-            let ours = ours(&question.own, &system_identifier, question.past.branch(), None);
+    let peers = {
+        let enough = |peers: &[PeerAnswer]| {
+            let ours = local_node(&question.own, &system_identifier, question.past.branch(), None);
             // An address of this node may lead to another node, which says itself what it is.
-            let objects = |word: Opinion| word.says == Stance::Opposes && !word.own_address;
-            voices.iter().any(|voice| objects(hear(&ours, voice, voices)))
+            let objects = |opinion: Opinion| opinion.says == Stance::Opposes && !opinion.own_address;
+            peers.iter().any(|peer| objects(interpret_answer(&ours, peer, peers)))
         };
         inquiry.round(question.within, enough).await
     };
-    let Inquiry { rows, members, sessions, .. } = inquiry;
-    let empty =
-        decide(asker, &Heard { node_id: 0, words: &[], members: &members, alone: false, seen_newer: None });
-    let mut judged = Judged {
+    let PeerPoll { rows, members, sessions, .. } = inquiry;
+    let empty = decide(
+        asker,
+        &PollResult { node_id: 0, opinions: &[], members: &members, alone: false, seen_newer: None },
+    );
+    let mut judged = PeerJudgement {
         judgement: empty,
-        voices,
+        peers,
         rows,
         doubt: seen.doubt.clone(),
         sessions,
@@ -213,18 +219,18 @@ pub async fn ask(site: &Site, question: Question) -> Result<Judged> {
     Ok(judged)
 }
 
-impl Judged {
+impl PeerJudgement {
     /// Asks those again whose lock is held now, over the sessions that hold it, and judges by their answers. Who has none is not asked.
-    pub async fn again(&mut self, site: &Site, held: &[(i32, Session)], within: Duration) {
-        let session = |voice: &PeerAnswer| held.iter().find(|(id, _)| *id == voice.node.row.node_id);
-        let asked = self.voices.iter().map(|voice| async move {
-            match session(voice).filter(|_| voice.registered) {
-                Some((_, session)) => again(session, voice, within).await,
-                None => voice.clone(),
+    pub async fn poll_again(&mut self, site: &Site, held: &[(i32, Session)], within: Duration) {
+        let session = |peer: &PeerAnswer| held.iter().find(|(id, _)| *id == peer.node.row.node_id);
+        let asked = self.peers.iter().map(|peer| async move {
+            match session(peer).filter(|_| peer.registered) {
+                Some((_, session)) => query_peer_again(session, peer, within).await,
+                None => peer.clone(),
             }
         });
-        let voices = futures_util::future::join_all(asked).await;
-        self.voices = voices;
+        let peers = futures_util::future::join_all(asked).await;
+        self.peers = peers;
         self.judge(site).await;
     }
 
@@ -232,45 +238,45 @@ impl Judged {
         let question = &self.question;
         let system_identifier = question.past.system_identifier();
         let end = match &question.past {
-            Past::Files(local) if beyond_checkpoint(local, &self.voices) => measured(site, local).await,
+            OwnHistory::Files(local) if beyond_checkpoint(local, &self.peers) => measured(site, local).await,
             _ => None,
         };
-        let ours = ours(&question.own, &system_identifier, question.past.branch(), end);
-        let words = self.voices.iter().map(|voice| hear(&ours, voice, &self.voices)).collect();
-        let words = strongest(words);
+        let ours = local_node(&question.own, &system_identifier, question.past.branch(), end);
+        let opinions = self.peers.iter().map(|peer| interpret_answer(&ours, peer, &self.peers)).collect();
+        let opinions = strongest_opinions(opinions);
         self.judgement = decide(
             question.asker,
-            &Heard {
+            &PollResult {
                 node_id: question.own.node_id,
-                words: &words,
+                opinions: &opinions,
                 members: &self.members,
                 alone: question.complete || self.seen.doubt.is_none(),
-                seen_newer: self.seen.newer_than_heard(&words),
+                seen_newer: self.seen.newer_than_heard(&opinions),
             },
         );
         // A witness has a cluster of its own, of which no other node can be the primary.
         if self.seen.is_witness {
-            (self.judgement.may, self.judgement.alone) = (May::Yes, true);
+            (self.judgement.may, self.judgement.alone) = (StartDecision::Yes, true);
         }
     }
 
     /// Nothing says whether there are other nodes, and none is known.
     pub fn knows_no_other_node(&self) -> bool {
-        !self.judgement.alone && self.judgement.words.is_empty()
+        !self.judgement.alone && self.judgement.opinions.is_empty()
     }
 
     /// Another server has an address of this node, and accepts writes.
     pub fn is_copied(&self) -> bool {
-        self.judgement.words.iter().any(|word| word.own_address && word.says == Stance::Opposes)
+        self.judgement.opinions.iter().any(|opinion| opinion.own_address && opinion.says == Stance::Opposes)
     }
 
     /// Returns the node that another primary runs on, if one was seen.
     pub fn other_primary(&self) -> Option<&Opinion> {
-        self.judgement.words.iter().find(|word| word.is_primary && word.says == Stance::Opposes)
+        self.judgement.opinions.iter().find(|opinion| opinion.is_primary && opinion.says == Stance::Opposes)
     }
 }
 
-pub(crate) fn ours<'a>(
+pub(crate) fn local_node<'a>(
     row: &'a NodeRow,
     system_identifier: &'a str,
     branch: Branch<'a>,
@@ -283,7 +289,7 @@ pub(crate) fn ours<'a>(
 ///
 /// # Errors
 /// Exit code 1 if it cannot be read.
-pub(crate) async fn read(site: &Site) -> Result<Local> {
+pub(crate) async fn read_local_files(site: &Site) -> Result<LocalFiles> {
     let config = site.config()?;
     let data = &config.data_directory;
     let installation = site.installation_if_any(config);
@@ -297,16 +303,27 @@ pub(crate) async fn read(site: &Site) -> Result<Local> {
 }
 
 /// Reads the saved topology and adds the nodes that it names.
-pub(crate) fn last_seen(site: &Site, local: &Local, inquiry: &mut Inquiry<'_>) -> Result<Seen> {
-    let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
+pub(crate) fn last_seen(
+    site: &Site,
+    local: &LocalFiles,
+    inquiry: &mut PeerPoll<'_>,
+) -> Result<SavedTopologyAssessment> {
+    let doubt =
+        |text: String| SavedTopologyAssessment { doubt: Some(text), ..SavedTopologyAssessment::default() };
     let Some(directory) = site.own_state_directory()? else {
         return Ok(doubt("The state directory belongs to another cluster or node.".into()));
     };
     Ok(match topology::load(&directory) {
         Ok(Some(seen)) => {
-            let ours = ours(inquiry.own, inquiry.system_identifier, local.branch(), None);
+            let ours = local_node(inquiry.own, inquiry.system_identifier, local.branch(), None);
             let uses_slots = site.config()?.use_replication_slots;
-            let worth = seen::judge(&seen, &ours, &local.slots, uses_slots, ran_until(&local.data_directory));
+            let worth = saved_topology::assess_saved_topology(
+                &seen,
+                &ours,
+                &local.slots,
+                uses_slots,
+                ran_until(&local.data_directory),
+            );
             if !worth.is_foreign {
                 let rows: Vec<NodeRow> = seen.nodes.into_iter().map(|node| node.row).collect();
                 inquiry.learn(&rows);
@@ -325,11 +342,11 @@ fn ran_until(data: &Path) -> Option<Timestamp> {
 }
 
 /// Says whether any standby of the local timeline has replayed beyond the last checkpoint: before it there is nothing to compare.
-pub(crate) fn beyond_checkpoint(local: &Local, voices: &[PeerAnswer]) -> bool {
+pub(crate) fn beyond_checkpoint(local: &LocalFiles, peers: &[PeerAnswer]) -> bool {
     let (timeline, checkpoint) = (local.timeline, local.control.checkpoint);
     let system_identifier = local.control.system_identifier.to_string();
-    voices.iter().any(|voice| {
-        voice.node.facts().is_some_and(|server| {
+    peers.iter().any(|peer| {
+        peer.node.facts().is_some_and(|server| {
             server.system_identifier == system_identifier
                 && server.timeline == timeline
                 && server.replay_lsn.is_some_and(|replayed| replayed > checkpoint)
@@ -339,10 +356,10 @@ pub(crate) fn beyond_checkpoint(local: &Local, voices: &[PeerAnswer]) -> bool {
 
 /// Finds where the local WAL ends: after a crash it is read from the last checkpoint on, as the server will do, which takes less time
 /// than the server will. So that is not bounded by `guard_wait`, but reported.
-pub(crate) async fn measured(site: &Site, local: &Local) -> Option<Lsn> {
+pub(crate) async fn measured(site: &Site, local: &LocalFiles) -> Option<Lsn> {
     let from = local.control.checkpoint;
-    let mut local = Local { end: None, ..local.clone() };
-    let mut reading = tokio::task::spawn_blocking(move || local.find_end(Fork::Never).map(|()| local.end));
+    let mut local = LocalFiles { end: None, ..local.clone() };
+    let mut reading = tokio::task::spawn_blocking(move || local.find_end(Fork::None).map(|()| local.end));
     let read = tokio::select! {
         read = &mut reading => read,
         () = tokio::time::sleep(TOLD_AFTER) => {

@@ -18,16 +18,17 @@ fn nodes_are_named_by_host_and_port() {
 #[test]
 fn a_server_is_this_one_by_path_cluster_and_start() {
     let own = Path::new("/no/such/data");
-    let reported = SetUp {
+    let reported = ServerSetup {
         data_directory: Some(own.into()),
         system_identifier: "7000000000000000001".into(),
         started_at: "2025-01-01T00:00:00+00:00".into(),
-        ..SetUp::default()
+        ..ServerSetup::default()
     };
-    let unseen = SetUp { data_directory: None, ..reported.clone() };
-    let elsewhere = SetUp { data_directory: Some("/no/other".into()), ..reported.clone() };
-    let why =
-        |reported: &SetUp, cluster, runs| other_server(own, reported, cluster, runs).unwrap_or_default();
+    let unseen = ServerSetup { data_directory: None, ..reported.clone() };
+    let elsewhere = ServerSetup { data_directory: Some("/no/other".into()), ..reported.clone() };
+    let why = |reported: &ServerSetup, cluster, runs| {
+        other_server(own, reported, cluster, runs).unwrap_or_default()
+    };
     let cluster = 7_000_000_000_000_000_001;
     for reported in [&reported, &unseen] {
         assert_eq!(why(reported, cluster, true), "");

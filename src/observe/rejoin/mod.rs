@@ -1,21 +1,21 @@
 //! What a rejoin is decided from.
 
-mod anew;
+mod reclone;
 mod relation;
 mod wal;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::anew::anew;
+pub(crate) use self::reclone::prepare_reclone;
 use self::relation::{Comparison, compare, with_history};
 use self::wal::WalSearch;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::NodeFacts;
-use crate::facts::places::Place;
-use crate::facts::rejoin::{Local, Loss, ask_target, look};
+use crate::facts::rejoin::{LocalFiles, Loss, inspect_local_files, query_rewind_source};
 use crate::facts::role::RoleFacts;
+use crate::facts::write_locations::WriteLocation;
 use crate::observe::own_node::local_endpoint;
-use crate::observe::under_locks::Held;
+use crate::observe::under_locks::LockedCluster;
 use crate::observe::{next_start, open_operations, service};
 use crate::pg::client::SqlError;
 use crate::pg::conninfo::Conninfo;
@@ -49,7 +49,7 @@ pub struct Request {
 pub(crate) async fn gather(
     site: &Site,
     request: &Request,
-    held: &Held,
+    held: &LockedCluster,
     primary_id: i32,
 ) -> Result<(RejoinFacts, RejoinOptions)> {
     let config = site.config()?;
@@ -76,8 +76,9 @@ pub(crate) async fn gather(
     };
     installation.required_tool("pg_controldata")?;
     let control_data = installation.control_data().await.map_err(unreadable)?;
-    let local = look(data, installation.major_number(), stop.running, &control_data).map_err(unreadable)?;
-    let mut target = ask_target(session).await.map_err(|error: SqlError| {
+    let local = inspect_local_files(data, installation.major_number(), stop.running, &control_data)
+        .map_err(unreadable)?;
+    let mut target = query_rewind_source(session).await.map_err(|error: SqlError| {
         Error::new(Exit::Query, "could not query the primary").detail(sentence(&error.to_string()))
     })?;
     let there = with_history(site, &installation, primary, there.clone()).await?;
@@ -87,7 +88,7 @@ pub(crate) async fn gather(
 
     let options = options(site, request, pg_rewind, &start)?;
     warn_of_missing_files(site, &request.config_files, data);
-    start.places.push(Place::directory("the place for WAL and saved files", &options.kept_files));
+    start.places.push(WriteLocation::directory("the place for WAL and saved files", &options.kept_files));
     let mut facts = RejoinFacts {
         cluster: held.facts.clone(),
         node_id: config.node_id,
@@ -98,7 +99,7 @@ pub(crate) async fn gather(
         gone: Vec::new(),
         restores: false,
         archive_command: None,
-        next: next_start::look(data, start.config_directory.as_deref()),
+        next: next_start::inspect_next_start(data, start.config_directory.as_deref()),
         running: held.roles.get(&config.node_id).map(|role| role.settings.clone()),
         in_force: held.roles.get(&primary_id).map(|role| role.settings.clone()),
         keep_bytes: 0,
@@ -108,7 +109,7 @@ pub(crate) async fn gather(
         local,
         target,
         relation,
-        others: open_operations::others(site, held).await,
+        others: open_operations::other_operations(site, held).await,
     };
     // Where it has diverged can no longer be read in WAL that was overwritten.
     if !facts.local.overwritten {
@@ -179,7 +180,7 @@ fn warn_of_missing_files(site: &Site, names: &[String], data: &Path) {
 pub(crate) fn lost_in_the_end(facts: &RejoinFacts, options: &RejoinOptions) -> Option<Loss> {
     let fork = facts.parts_at.filter(|_| facts.local.running.is_some())?;
     let kept =
-        Local { data_directory: options.kept.clone(), end: None, counted: None, ..facts.local.clone() };
+        LocalFiles { data_directory: options.kept.clone(), end: None, counted: None, ..facts.local.clone() };
     let lost = kept.loss(fork, None).ok()?;
     match facts.loss {
         Some(reported) => (lost.end >= reported.end).then_some(lost),

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::facts::branch::Fork;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::lineage::{self, Lineage};
-use crate::facts::rejoin::Local;
+use crate::facts::rejoin::LocalFiles;
 use crate::facts::server::ServerFacts;
 use crate::observe::history;
 use crate::pg::client::Session;
@@ -24,7 +24,7 @@ use crate::system::process;
 /// What a comparison with the primary has shown.
 pub(super) struct Comparison {
     /// The local node, with where its WAL ends.
-    pub(super) local: Local,
+    pub(super) local: LocalFiles,
     /// The primary, with what was read there to compare.
     pub(super) there: ServerFacts,
     /// The history of the primary's timeline.
@@ -39,7 +39,7 @@ pub(super) struct Comparison {
 /// Fails where the local WAL cannot be read.
 pub(super) async fn compare(
     session: &Session,
-    mut local: Local,
+    mut local: LocalFiles,
     mut there: ServerFacts,
     name: &str,
 ) -> anyhow::Result<Comparison> {
@@ -83,7 +83,7 @@ pub(super) async fn with_history(
 }
 
 /// Says how the local history and the primary's are related.
-fn relation_to(local: &Local, there: &ServerFacts, name: &str) -> Relation {
+fn relation_to(local: &LocalFiles, there: &ServerFacts, name: &str) -> Relation {
     let mut branch = local.branch();
     branch.streams = local.running.is_some() && there.sender_of(name).is_some();
     let relation = relation_of(&branch, &there.into());
@@ -113,13 +113,13 @@ async fn primary_history(
             format!("--command=TIMELINE_HISTORY {timeline}"),
         ],
     );
-    command.env.extend(provenance::keep_to_it(&mut command.args, &site.environment));
+    command.env.extend(provenance::pin_destination(&mut command.args, &site.environment));
     if let Some(password) = conninfo.get("password") {
         let name = node::password_secret(primary.row.node_id);
         secrets.insert(name.clone(), Secret::new(password));
         command.secrets.push(("PGPASSWORD".into(), name));
     }
-    let setting = process::Surroundings { environment: Some(&site.environment), secrets, inherit_pg: true };
+    let setting = process::ChildContext { environment: Some(&site.environment), secrets, inherit_pg: true };
     let answer = timeout(site.node_deadline(), process::run(&command, &setting)).await.ok()?;
     // The name of the file and its contents.
     let said = answer.ok()?.success().ok()?.stdout;

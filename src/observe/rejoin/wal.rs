@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::assess::history::Relation;
 use crate::config::Config;
 use crate::facts::branch::Fork;
-use crate::facts::rejoin::{Local, Needed, Target, segments, segments_from, segments_gone};
+use crate::facts::rejoin::{LocalFiles, Needed, RewindSource, segments, segments_from, segments_gone};
 use crate::facts::server::ServerFacts;
-use crate::pg::archive_command::placed;
+use crate::pg::archive_command::fill_placeholders;
 use crate::pg::client::Session;
 use crate::pg::lsn::Lsn;
 use crate::pg::wal::Wal;
@@ -103,7 +103,7 @@ impl WalSearch<'_> {
 }
 
 /// Finds what pg_rewind has to read; what is missing is fetched from the archive.
-async fn needed(local: &Local, fork: Lsn, fetch: &Fetch<'_>, place: &Path) -> anyhow::Result<Needed> {
+async fn needed(local: &LocalFiles, fork: Lsn, fetch: &Fetch<'_>, place: &Path) -> anyhow::Result<Needed> {
     let mut fetched: Vec<String> = Vec::new();
     let mut get = async |name: String| -> anyhow::Result<Option<String>> {
         if fetched.contains(&name) || !fetch.segment(&name, place).await? {
@@ -143,7 +143,7 @@ async fn needed(local: &Local, fork: Lsn, fetch: &Fetch<'_>, place: &Path) -> an
 
 /// Returns the segment with which the primary's WAL begins that the node has to replay from this position on, if it is gone there. What comes
 /// before it is here.
-async fn gone(session: &Session, there: &ServerFacts, target: &Target, fork: Lsn) -> Vec<String> {
+async fn gone(session: &Session, there: &ServerFacts, target: &RewindSource, fork: Lsn) -> Vec<String> {
     let bytes = there.wal_segment_bytes;
     let end = (fork.0 / bytes + 1) * bytes;
     let timeline = target
@@ -156,7 +156,7 @@ async fn gone(session: &Session, there: &ServerFacts, target: &Target, fork: Lsn
 }
 
 /// Counts what is copied aside.
-fn keep_bytes(local: &Local, from: Lsn) -> u64 {
+fn keep_bytes(local: &LocalFiles, from: Lsn) -> u64 {
     let pg_wal = local.data_directory.join("pg_wal");
     let segments = segments_from(&pg_wal, from, local.segment_bytes).map_or(0, |names| names.len() as u64);
     let files = local.own_files.iter().map(|path| inspect::file_bytes(&local.data_directory.join(path)));
@@ -164,7 +164,7 @@ fn keep_bytes(local: &Local, from: Lsn) -> u64 {
 }
 
 /// Returns `archive_command`, if something waits for it and the server would use it.
-async fn archive_command(site: &Site, options: &RejoinOptions, local: &Local) -> Option<String> {
+async fn archive_command(site: &Site, options: &RejoinOptions, local: &LocalFiles) -> Option<String> {
     if local.unarchived.is_empty() {
         return None;
     }
@@ -182,7 +182,7 @@ async fn setting(site: &Site, options: &RejoinOptions, name: &str) -> Option<Str
 
 async fn run(site: &Site, program: &str, args: &[String]) -> anyhow::Result<String> {
     let setting =
-        process::Surroundings { environment: Some(&site.environment), ..process::Surroundings::default() };
+        process::ChildContext { environment: Some(&site.environment), ..process::ChildContext::default() };
     let command = Command::new(program, args.to_vec());
     Ok(process::run(&command, &setting).await?.success()?.stdout)
 }
@@ -218,7 +218,7 @@ impl Fetch<'_> {
         files::make_directory(place, 0o700)?;
         let path: PathBuf = place.join(name);
         // The server quotes neither; this user's own state directory has no odd name.
-        let line = placed(command, &path.display().to_string(), name);
+        let line = fill_placeholders(command, &path.display().to_string(), name);
         let fetched = run(self.site, "/bin/sh", &["-c".into(), line]).await;
         match fetched {
             Ok(_) if path.exists() => Ok(true),

@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use crate::context::Context;
 use crate::error::{Error, Exit, sentence};
 use crate::far_end::protocol::Call;
-use crate::far_end::remote::{ANSWER, GRACE, Mode, OPEN, Remote, fit, named};
-use crate::journal::{Past, Stage};
-use crate::plan::{Back, FarEnd, Plan, Step};
+use crate::far_end::remote::{ANSWER, GRACE, Mode, OPEN, Remote, check_hello, named};
+use crate::journal::{EarlierRuns, Stage};
+use crate::plan::{FarEnd, Plan, RollbackStep, Step};
 use crate::secret::Secrets;
 
 /// The far ends of a plan.
@@ -20,7 +20,7 @@ use crate::secret::Secrets;
 #[derive(Debug, Default)]
 pub struct FarEnds {
     remotes: BTreeMap<i32, Remote>,
-    rollback: Vec<Back>,
+    rollback: Vec<RollbackStep>,
     /// The steps that were started, by this run or an earlier one.
     started: RefCell<BTreeSet<String>>,
     /// The steps during which no server accepts writes.
@@ -39,7 +39,7 @@ impl FarEnds {
     pub async fn open(
         context: &Context,
         plan: &Plan,
-        past: &Past,
+        past: &EarlierRuns,
         opened: Option<Remote>,
     ) -> Result<Self, Error> {
         let (far_ends, absent) = Self::open_each(context, plan, past, opened).await;
@@ -53,7 +53,11 @@ impl FarEnds {
     ///
     /// # Errors
     /// Exit code 30 while another command runs on one of the hosts: its work and a rollback without it would conflict.
-    pub async fn open_some(context: &Context, plan: &Plan, past: &Past) -> Result<(Self, Vec<Error>), Error> {
+    pub async fn open_some(
+        context: &Context,
+        plan: &Plan,
+        past: &EarlierRuns,
+    ) -> Result<(Self, Vec<Error>), Error> {
         let (far_ends, mut absent) = Self::open_each(context, plan, past, None).await;
         match absent.iter().position(|absent| absent.busy) {
             Some(at) => Err(absent.swap_remove(at).error.detail("Nothing was changed.")),
@@ -64,9 +68,9 @@ impl FarEnds {
     async fn open_each(
         context: &Context,
         plan: &Plan,
-        past: &Past,
+        past: &EarlierRuns,
         mut opened: Option<Remote>,
-    ) -> (Self, Vec<Absent>) {
+    ) -> (Self, Vec<FarEndUnavailable>) {
         let each = plan.far_ends.iter().map(|far_end| {
             let opened = opened.take_if(|remote| remote.far_end == *far_end);
             ready(context, far_end, opened)
@@ -158,19 +162,19 @@ impl FarEnds {
     }
 
     async fn arm(&self, remote: &Remote, known: &Secrets) -> Result<(), Error> {
-        let back: Vec<Step> = {
+        let rollback: Vec<Step> = {
             let started = self.started.borrow();
-            let applies = |back: &&Back| {
-                back.step.at == Some(remote.far_end.node_id) && back.is_due(|id| started.contains(id))
+            let applies = |undo: &&RollbackStep| {
+                undo.step.at == Some(remote.far_end.node_id) && undo.is_due(|id| started.contains(id))
             };
-            self.rollback.iter().filter(applies).map(|back| back.step.clone()).collect()
+            self.rollback.iter().filter(applies).map(|undo| undo.step.clone()).collect()
         };
-        let ids: Vec<String> = back.iter().map(|step| step.id.clone()).collect();
+        let ids: Vec<String> = rollback.iter().map(|step| step.id.clone()).collect();
         if remote.confirmed.get() || *remote.armed.borrow() == ids {
             return Ok(());
         }
-        let secrets = named(known, back.iter().flat_map(Step::secrets).collect());
-        remote.done(&Call::Arm { back, secrets }, ANSWER, self.mode()).await?;
+        let secrets = named(known, rollback.iter().flat_map(Step::secrets).collect());
+        remote.done(&Call::Arm { rollback, secrets }, ANSWER, self.mode()).await?;
         remote.armed.replace(ids);
         Ok(())
     }
@@ -185,28 +189,32 @@ impl FarEnds {
 }
 
 /// Why a far end takes no part.
-struct Absent {
+struct FarEndUnavailable {
     error: Error,
     /// Another command is running there now.
     busy: bool,
 }
 
 /// Opens one channel for an operation, unless its checks have: the right node, nothing else going on there, its lock taken.
-async fn ready(context: &Context, far_end: &FarEnd, opened: Option<Remote>) -> Result<Remote, Absent> {
+async fn ready(
+    context: &Context,
+    far_end: &FarEnd,
+    opened: Option<Remote>,
+) -> Result<Remote, FarEndUnavailable> {
     let remote = match opened {
         Some(remote) => remote,
         None => {
             let (remote, hello) = Remote::open(context, far_end, OPEN)
                 .await
-                .map_err(|trouble| Absent { error: trouble.error(far_end), busy: false })?;
+                .map_err(|trouble| FarEndUnavailable { error: trouble.error(far_end), busy: false })?;
             let busy = hello.locked_by.is_some();
-            fit(far_end, hello).map_err(|error| Absent { error, busy })?;
+            check_hello(far_end, hello).map_err(|error| FarEndUnavailable { error, busy })?;
             remote
         }
     };
     let lock = Call::Lock { command: context.verb.to_string() };
     match remote.done(&lock, ANSWER, Mode::Fail).await {
         Ok(_) => Ok(remote),
-        Err(error) => Err(Absent { busy: error.exit == Exit::Busy, error }),
+        Err(error) => Err(FarEndUnavailable { busy: error.exit == Exit::Busy, error }),
     }
 }

@@ -4,7 +4,7 @@ use super::{Live, rejoin};
 use crate::error::{Error, Exit, sentence};
 use crate::pg::conninfo::quote_value;
 use crate::plan::parts::settings;
-use crate::plan::{FileOp, Piece, Setting};
+use crate::plan::{FileOp, Setting, ValuePart};
 use crate::system::files;
 
 impl Live<'_> {
@@ -91,8 +91,8 @@ impl Live<'_> {
         let mut out = String::new();
         for piece in &setting.value {
             match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Secret(name) => out.push_str(&quote_value(self.secret(name)?.reveal())),
+                ValuePart::Text(text) => out.push_str(text),
+                ValuePart::Secret(name) => out.push_str(&quote_value(self.secret(name)?.reveal())),
             }
         }
         Ok(out)

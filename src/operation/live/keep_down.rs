@@ -9,7 +9,7 @@ use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::far_end::secure;
 use crate::observe::{next_start, peers};
 use crate::plan::FileOp;
-use crate::plan::far_end::Standing;
+use crate::plan::far_end::ServerState;
 use crate::plan::keep_down::{AsStandby, KeepDown};
 use crate::plan::parts::standby;
 use crate::system::files;
@@ -22,12 +22,12 @@ impl Live<'_> {
         if data.join(STANDBY_SIGNAL).symlink_metadata().is_ok() {
             return Ok(None);
         }
-        let next = next_start::look(data, self.context.config_directory(config).as_deref());
+        let next = next_start::inspect_next_start(data, self.context.config_directory(config).as_deref());
         Ok(Some(AsStandby {
             data_directory: data.clone(),
             file_mode: next.file_mode,
-            clear: standby::clear(data, &next),
-            unclear: standby::unclear(data, &next, &[]),
+            clear: standby::clear_recovery_end(data, &next),
+            unclear: standby::restore_recovery_end(data, &next, &[]),
         }))
     }
 
@@ -64,7 +64,7 @@ impl Live<'_> {
             }
             self.write_signal(as_standby, &keep.mark).await?;
         }
-        let server = secure::standing(&as_standby.data_directory, secure::SETTLES).await;
+        let server = secure::server_state(&as_standby.data_directory, secure::SETTLES).await;
         let Some(why) = server.objection() else { return Ok(()) };
         if is_of(&as_standby.signal(), &keep.mark) {
             self.remove_signal(as_standby).await?;
@@ -86,11 +86,11 @@ impl Live<'_> {
                 "standby.signal stays in the data directory of node \"{name}\": this operation has not written it"
             )));
         }
-        match secure::standing(data, secure::SETTLES).await {
-            Standing::Down => {}
+        match secure::server_state(data, secure::SETTLES).await {
+            ServerState::Down => {}
             // The file would make its next start that of a standby.
-            Standing::Running(_) if is_there => {}
-            Standing::Standby | Standing::Unclear(_) if is_there => {
+            ServerState::Running(_) if is_there => {}
+            ServerState::Standby | ServerState::Unclear(_) if is_there => {
                 return Ok(Some(format!(
                     "the server of node \"{name}\" was started meanwhile; standby.signal stays in its data directory"
                 )));
@@ -98,7 +98,8 @@ impl Live<'_> {
             _ => return Ok(None),
         }
         if is_there {
-            let judged = peers::here(self.context, Asker::Rollback, super::roles::ASKING).await?;
+            let judged =
+                peers::judge_local_server(self.context, Asker::Rollback, super::roles::ASKING).await?;
             if !judged.judgement.may.is_yes() {
                 return Ok(Some(format!(
                     "standby.signal stays in the data directory of node \"{name}\", because another node is ahead of it: {}",

@@ -2,8 +2,8 @@
 
 mod far_ends;
 mod files;
+mod final_check;
 mod keep_down;
-mod look;
 mod probes;
 mod programs;
 mod progress;
@@ -23,7 +23,7 @@ use crate::error::{Error, Exit, Text};
 use crate::facts::start_log;
 use crate::far_end::remote::{Mode, Remote};
 use crate::journal::{Flush, Header, Journal, Record};
-use crate::observe::under_locks::Held;
+use crate::observe::under_locks::LockedCluster;
 use crate::operation::event_hook::{Event, notify};
 use crate::operation::outcome::{Narration, World, step_failed};
 use crate::operation::run::Signal;
@@ -31,7 +31,7 @@ use crate::output::plan::POINT_OF_NO_RETURN;
 use crate::pg::client::Session;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
-use crate::plan::{Op, Probe, Request, Scope, Step};
+use crate::plan::{Op, Probe, Scope, SignalRequest, Step};
 use crate::registry::operation;
 use crate::secret::{Secret, Secrets};
 use crate::system::process;
@@ -50,7 +50,7 @@ pub struct Live<'a> {
     /// Sessions that are idle, by server. A new connection costs more than most questions.
     idle: RefCell<BTreeMap<String, Vec<Session>>>,
     /// The program that was begun last and left to itself.
-    begun: RefCell<Option<process::Begun>>,
+    begun: RefCell<Option<process::Spawned>>,
     far_ends: FarEnds,
     /// The sessions that hold the nodes' locks, by node id.
     held: RefCell<BTreeMap<i32, Session>>,
@@ -96,7 +96,7 @@ impl<'a> Live<'a> {
 
     /// Says which operation is carried out, for its record in the cluster.
     #[must_use]
-    pub fn of(mut self, header: &Header) -> Self {
+    pub fn for_operation(mut self, header: &Header) -> Self {
         let Header { operation_id, command, node_id, .. } = header;
         self.operation = RefCell::new(Some((operation_id.clone(), command.clone(), *node_id)));
         self
@@ -104,7 +104,7 @@ impl<'a> Live<'a> {
 
     /// Adds the sessions that hold the nodes' locks: what is decided last is asked, and requested, over them.
     #[must_use]
-    pub fn holding(mut self, held: &Held) -> Self {
+    pub fn holding(mut self, held: &LockedCluster) -> Self {
         self.held = RefCell::new(held.sessions().map(|(id, session)| (id, session.clone())).collect());
         self.hosts = RefCell::new(held.hosts.clone());
         let reads =
@@ -138,7 +138,7 @@ impl<'a> Live<'a> {
     }
 
     /// Returns who carries out what is to happen at a node; None for this process itself.
-    fn elsewhere(&self, node_id: Option<i32>) -> Result<Option<&Remote>, Error> {
+    fn far_end_of(&self, node_id: Option<i32>) -> Result<Option<&Remote>, Error> {
         let Some(node_id) = node_id else { return Ok(None) };
         match self.far_ends.get(node_id) {
             Some(remote) => Ok(Some(remote)),
@@ -193,7 +193,7 @@ impl World for Live<'_> {
             }
             return Ok(None);
         }
-        if let Some(remote) = self.elsewhere(step.at)? {
+        if let Some(remote) = self.far_end_of(step.at)? {
             return remote.perform(step, &secrets, self.far_ends.mode()).await;
         }
         match &step.op {
@@ -224,7 +224,7 @@ impl World for Live<'_> {
                 notify(self.context, session.as_ref(), &Event::of(event, Ok(()))).await;
             }
             Op::Signal { data_directory, request } => {
-                if matches!(request, Request::FastShutdown | Request::ImmediateShutdown) {
+                if matches!(request, SignalRequest::FastShutdown | SignalRequest::ImmediateShutdown) {
                     start_log::note(data_directory, &self.context.state_directory()?);
                 }
                 roles::signal(data_directory, *request)?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Live, look, roles};
-use crate::error::{Error, Exit, Hopeless};
+use super::{Live, final_check, roles};
+use crate::error::{Error, Exit, PermanentError};
 use crate::facts::directory::{is_ready, running_postmaster, stays_down};
 use crate::facts::rejoin::is_half_rewound;
 use crate::pg::control_file::{self, ControlState, ShutdownPosition};
@@ -66,14 +66,16 @@ impl Live<'_> {
                 said.as_deref() == Some("true")
             }
             Probe::Unchallenged { look } => {
-                let seen = self.look(look).await.map_err(Hopeless)?;
+                let seen = self.final_check(look).await.map_err(PermanentError)?;
                 match seen.objection {
-                    Some(why) => return Err(Hopeless(look::challenged(Exit::SecondPrimary, &why)).into()),
+                    Some(why) => {
+                        return Err(PermanentError(final_check::challenged(Exit::SecondPrimary, &why)).into());
+                    }
                     None => true,
                 }
             }
             Probe::Challenged { look } => {
-                self.look(look).await.map_err(|error| anyhow::anyhow!("{error}"))?.objection.is_some()
+                self.final_check(look).await.map_err(|error| anyhow::anyhow!("{error}"))?.objection.is_some()
             }
             Probe::Silent { on, seconds } => self.stays_silent(on, *seconds).await?,
             Probe::Lasts { seconds, probe } => {
@@ -125,7 +127,7 @@ impl Live<'_> {
     fn is_shut_down(&self, data_directory: &Path) -> anyhow::Result<bool> {
         let down = control_file::read(data_directory)?.state == ControlState::ShutDown;
         // If the wait times out, the output of its command is needed.
-        if !down && let Some(why) = self.begun.borrow().as_ref().and_then(process::Begun::failure) {
+        if !down && let Some(why) = self.begun.borrow().as_ref().and_then(process::Spawned::failure) {
             anyhow::bail!("{why}");
         }
         Ok(down)
@@ -149,7 +151,7 @@ impl Live<'_> {
     /// Lets the host of a node answer.
     async fn answer_at(&self, node_id: i32, probe: &Probe) -> anyhow::Result<bool> {
         // A channel that was not opened for this run will not be.
-        match self.elsewhere(Some(node_id)).map_err(Hopeless)? {
+        match self.far_end_of(Some(node_id)).map_err(PermanentError)? {
             None => self.answer(probe).await,
             Some(remote) => {
                 let secrets = self.secrets.borrow().clone();
@@ -166,7 +168,7 @@ impl Live<'_> {
         node_id: Option<i32>,
         data_directory: &Path,
     ) -> anyhow::Result<Option<ShutdownPosition>> {
-        match self.elsewhere(node_id)? {
+        match self.far_end_of(node_id)? {
             None => control_file::shutdown_position(data_directory),
             Some(remote) => {
                 let mode = self.far_ends.mode();
@@ -206,7 +208,7 @@ async fn commits_at_most(wal: anyhow::Result<Wal>, after: Lsn, count: u64) -> an
                 "{} transactions were committed after {after}; the check before the shutdown counted {count}. None of them is discarded.",
                 stretch.commits
             ));
-            Err(Hopeless(error).into())
+            Err(PermanentError(error).into())
         }
         Err(segment) => anyhow::bail!("WAL segment \"{segment}\" no longer exists"),
     }

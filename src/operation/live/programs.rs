@@ -30,12 +30,12 @@ impl Live<'_> {
     /// Starts a program without waiting for it.
     pub(super) fn spawn(&self, command: &Command) -> Result<(), Error> {
         self.ready(command)?;
-        let setting = process::Surroundings {
+        let setting = process::ChildContext {
             environment: Some(&self.context.environment),
             secrets: Secrets::new(),
             inherit_pg: true,
         };
-        let begun = process::begin(command, &setting).map_err(|error| {
+        let begun = process::spawn(command, &setting).map_err(|error| {
             Error::new(Exit::LocalCommand, "a program could not be started")
                 .detail(sentence(&format!("{error:#}")))
         })?;
@@ -47,14 +47,14 @@ impl Live<'_> {
     pub(super) async fn run(&self, command: &Command) -> Result<String, Error> {
         self.ready(command)?;
         let mut command = command.clone();
-        command.env.extend(provenance::keep_to_it(&mut command.args, &self.context.environment));
+        command.env.extend(provenance::pin_destination(&mut command.args, &self.context.environment));
         let command = &command;
         let mut secrets = Secrets::new();
         for (_, name) in &command.secrets {
             secrets.insert(name.clone(), self.secret(name)?);
         }
         let setting =
-            process::Surroundings { environment: Some(&self.context.environment), secrets, inherit_pg: true };
+            process::ChildContext { environment: Some(&self.context.environment), secrets, inherit_pg: true };
         self.context.debug(&command.to_string());
         let last_news = RefCell::new(Instant::now());
         let progress = RefCell::new(Progress::default());
@@ -103,11 +103,11 @@ const READY: Duration = Duration::from_millis(10);
 /// Runs a program that starts a server, until the server is ready: pg_ctl looks for that every 100 ms only.
 async fn start(
     command: &Command,
-    setting: &process::Surroundings<'_>,
+    setting: &process::ChildContext<'_>,
     data_directory: &Path,
 ) -> Result<String, Error> {
     let starting = Starting::of(data_directory);
-    let begun = process::begin(command, setting).map_err(|error| not_run(&error))?;
+    let begun = process::spawn(command, setting).map_err(|error| not_run(&error))?;
     loop {
         match begun.ended() {
             Some(finished) => return succeeded(command, finished).map(|()| finished.stdout.clone()),

@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::Live;
 use crate::error::{Error, Exit, sentence};
 use crate::facts::rejoin::{own_files, segments_from};
-use crate::pg::archive_command::placed;
+use crate::pg::archive_command::fill_placeholders;
 use crate::pg::lsn::Lsn;
 use crate::pg::wal;
 use crate::system::command::Command;
@@ -113,13 +113,13 @@ impl Live<'_> {
             if wal::segment_start(name, bytes).is_none_or(|start| start.0 + bytes > until.0) {
                 continue;
             }
-            let line = placed(command, &format!("pg_wal/{name}"), name);
+            let line = fill_placeholders(command, &format!("pg_wal/{name}"), name);
             // Where the server would have run it: paths in it may be relative to that.
             let line = format!("cd {} && {line}", shell_words::quote(&data.display().to_string()));
             let run = Command::new("/bin/sh", ["-c", &line]);
-            let setting = process::Surroundings {
+            let setting = process::ChildContext {
                 environment: Some(&self.context.environment),
-                ..process::Surroundings::default()
+                ..process::ChildContext::default()
             };
             process::run(&run, &setting)
                 .await
@@ -138,7 +138,10 @@ mod tests {
 
     #[test]
     fn a_segment_gets_its_places_in_the_command() {
-        assert_eq!(placed("cp %p /a/%f 100%% %x %", "pg_wal/A", "A"), "cp pg_wal/A /a/A 100% %x %");
+        assert_eq!(
+            fill_placeholders("cp %p /a/%f 100%% %x %", "pg_wal/A", "A"),
+            "cp pg_wal/A /a/A 100% %x %"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use super::Live;
-use super::look::{Seen, challenged};
+use super::final_check::{FinalCheckResult, challenged};
 use super::sessions::sql_failed;
 use crate::assess::start::Asker;
 use crate::error::{Error, Exit, sentence};
@@ -22,7 +22,7 @@ use crate::pg::endpoint::{Endpoint, Upstream};
 use crate::pg::history::TimelineId;
 use crate::pg::quote::quote_literal;
 use crate::plan::parts::{settings, standby};
-use crate::plan::{Look, Request, Standby};
+use crate::plan::{FinalCheck, SignalRequest, Standby};
 use crate::system::command::Command;
 use crate::system::files;
 use crate::ui::Level;
@@ -43,12 +43,12 @@ const SEEN: Duration = Duration::from_millis(300);
 const WAKE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(50));
 
 /// Sends the postmaster of a data directory a signal, if one runs.
-pub(crate) fn signal(data: &Path, request: Request) -> Result<(), Error> {
+pub(crate) fn signal(data: &Path, request: SignalRequest) -> Result<(), Error> {
     let Some(pid) = running_postmaster(data).and_then(|pid| Pid::from_raw(pid.abs())) else { return Ok(()) };
     let signal = match request {
-        Request::FastShutdown => Signal::INT,
-        Request::ImmediateShutdown => Signal::QUIT,
-        Request::Reload => Signal::HUP,
+        SignalRequest::FastShutdown => Signal::INT,
+        SignalRequest::ImmediateShutdown => Signal::QUIT,
+        SignalRequest::Reload => Signal::HUP,
     };
     match kill_process(pid, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
@@ -107,7 +107,7 @@ impl Live<'_> {
         &self,
         on: &Endpoint,
         command: Option<&Command>,
-        look: Option<&Look>,
+        look: Option<&FinalCheck>,
     ) -> Result<Option<String>, Error> {
         let Some(look) = look else {
             let mut error = Error::new(
@@ -120,10 +120,10 @@ impl Live<'_> {
         };
         let session = self.holder(look.node_id, on)?;
         let stopped = self.was_stopped();
-        let look = Look { relock: look.relock || stopped, ..look.clone() };
+        let look = FinalCheck { relock: look.relock || stopped, ..look.clone() };
         // The host of the old primary has confirmed that its server is down, and will not again of itself.
         let objection = if stopped { self.far_ends.objection().await } else { None };
-        let seen = self.look(&look).await?;
+        let seen = self.final_check(&look).await?;
         if let Some(why) = objection.or(seen.objection) {
             return Err(challenged(Exit::Promotion, &why));
         }
@@ -160,8 +160,13 @@ impl Live<'_> {
                 // It cannot be undone, but it is reported. A standby of this server may be on its new timeline already.
                 let any = TimelineId(u32::MAX);
                 if self.was_stopped()
-                    && let Ok(Seen { objection: Some(why), .. }) = self
-                        .look(&Look { relock: true, timeline: any, behind: Vec::new(), ..look.clone() })
+                    && let Ok(FinalCheckResult { objection: Some(why), .. }) = self
+                        .final_check(&FinalCheck {
+                            relock: true,
+                            timeline: any,
+                            behind: Vec::new(),
+                            ..look.clone()
+                        })
                         .await
                 {
                     self.context.ui.message(
@@ -245,14 +250,14 @@ impl Live<'_> {
                 match postmaster_status(data).as_deref() {
                     // It was started by another command while `standby.signal` was there. It has nothing of its own to write.
                     Some("standby" | "ready") if is_standby(data).is_ok_and(|is_standby| is_standby) => {
-                        signal(data, Request::ImmediateShutdown)?;
+                        signal(data, SignalRequest::ImmediateShutdown)?;
                     }
                     // A request to stop that was sent a moment ago may not have been seen yet.
                     Some("ready") if asked.elapsed() > SEEN => {
                         self.may_be_primary(data).await?;
                         return remove(data.join(STANDBY_SIGNAL)).await;
                     }
-                    Some("stopping") => signal(data, Request::ImmediateShutdown)?,
+                    Some("stopping") => signal(data, SignalRequest::ImmediateShutdown)?,
                     // It is starting: another command was faster.
                     _ => {}
                 }
@@ -265,7 +270,7 @@ impl Live<'_> {
                 Err(_) if running_postmaster(data).is_some() => {}
                 said => {
                     said?;
-                    return self.look_again(data).await;
+                    return self.recheck(data).await;
                 }
             }
         }
@@ -274,7 +279,7 @@ impl Live<'_> {
     /// Asks the other nodes, from here and now, whether the server of this host may be a primary. If not, it stays a standby on the disk.
     pub(crate) async fn may_be_primary(&self, data: &Path) -> Result<(), Error> {
         let name = &self.context.config()?.node_name;
-        let judged = peers::here(self.context, Asker::Rollback, ASKING).await?;
+        let judged = peers::judge_local_server(self.context, Asker::Rollback, ASKING).await?;
         if judged.judgement.may.is_yes() {
             return Ok(());
         }
@@ -286,15 +291,15 @@ impl Live<'_> {
     }
 
     /// Looks once more after a start as a primary: what was asked before it may have changed meanwhile.
-    async fn look_again(&self, data: &Path) -> Result<(), Error> {
+    async fn recheck(&self, data: &Path) -> Result<(), Error> {
         let name = &self.context.config()?.node_name;
-        let judged = peers::here(self.context, Asker::Rollback, ASKING).await;
+        let judged = peers::judge_local_server(self.context, Asker::Rollback, ASKING).await;
         let Ok(judged) = judged else { return Ok(()) };
         if judged.other_primary().is_none() {
             return Ok(());
         }
         write_signal(data).await?;
-        signal(data, Request::ImmediateShutdown)?;
+        signal(data, SignalRequest::ImmediateShutdown)?;
         Err(not_a_primary(
             &format!("node \"{name}\" was stopped again, because another node is a primary"),
             &judged.judgement.evidence(),
@@ -332,7 +337,7 @@ impl Live<'_> {
                         ("primary_slot_name".to_string(), slot.unwrap_or_default()),
                     ];
                     // Looked at once more where it is written: what was set since would promote the standby that this is to be.
-                    let found = next_start::look(&data, config.as_deref());
+                    let found = next_start::inspect_next_start(&data, config.as_deref());
                     set.extend(standby::cleared(&found.settings));
                     let path = data.join("postgresql.auto.conf");
                     let old = files::read(&path)?.unwrap_or_default();

@@ -138,8 +138,10 @@ async fn without_a_look_it_is_not_reported_that_there_is_no_primary() {
     // It does not respond: nothing has shown that it accepts writes.
     let world = servers().trouble("compare-wal", Trouble::Fails).trouble("back-slot", Trouble::Fails);
     world.silence("old primary");
-    let plan =
-        Plan { regained: Some(Regained { probe: fact("old primary"), exit: Exit::Switchover }), ..plan };
+    let plan = Plan {
+        regained: Some(RollbackSuccess { probe: fact("old primary"), exit: Exit::Switchover }),
+        ..plan
+    };
     let outcome = world.run(&plan).await.unwrap();
     assert_eq!((outcome.exit, outcome.ended), (Exit::NoPrimary, Ended::BackFailed));
 }

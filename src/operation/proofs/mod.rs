@@ -10,12 +10,12 @@ mod killed;
 mod signals;
 mod unwritten;
 
-use crate::assess::cluster::examples::{self, healthy, silence};
+use crate::assess::cluster::examples::{self, healthy, unavailable};
 use crate::error::Exit;
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::server::ServerFacts;
 use crate::journal::{Mark, Record, Stage};
-use crate::operation::course::{Course, Left, course};
+use crate::operation::course::{Course, UnfinishedFacts, course};
 use crate::operation::outcome::{Ended, Outcome, StepStatus};
 use crate::operation::run::Signal;
 use crate::operation::scripted::{Event, Moment, ScriptedWorld, Trouble, fact, no};
@@ -23,8 +23,8 @@ use crate::pg::endpoint::Endpoint;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::plan::{
-    Back, FileOp, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Regained, Scope, Step,
-    Verify,
+    FileOp, FinalCheck, OnFailure, OnResume, Op, Order, Phase, Plan, PlannedFor, Probe, RollbackStep,
+    RollbackSuccess, Scope, Step, Verify,
 };
 use crate::system::command::Command;
 use crate::verb::Verb;
@@ -55,8 +55,8 @@ fn phase(title: &str, order: Order, on_failure: OnFailure, steps: Vec<Step>) -> 
     Phase { title: title.to_string(), order, on_failure, outage: false, steps }
 }
 
-fn back(if_started: &str, step: Step) -> Back {
-    Back { if_started: vec![if_started.to_string()], step }
+fn back(if_started: &str, step: Step) -> RollbackStep {
+    RollbackStep { if_started: vec![if_started.to_string()], step }
 }
 
 fn expect(title: &str, probe: Probe) -> Verify {
@@ -69,8 +69,13 @@ fn wait_down() -> Step {
 
 fn switchover() -> Plan {
     let early = Exit::Switchover;
-    let look =
-        Look { node_id: 2, timeline: TimelineId(1), others: Vec::new(), relock: false, behind: Vec::new() };
+    let look = FinalCheck {
+        node_id: 2,
+        timeline: TimelineId(1),
+        others: Vec::new(),
+        relock: false,
+        behind: Vec::new(),
+    };
     let on = Endpoint { name: "new".into(), conninfo: String::new(), secret: None };
     let promote =
         Step { op: Op::Promote { on, command: None, look: Some(look) }, ..step("promote", Exit::Promotion) }
@@ -152,10 +157,10 @@ fn switchover() -> Plan {
             expect("old one streams", fact("old server")),
         ],
         back_failed: Exit::NoPrimary,
-        regained: Some(Regained { probe: fact("old primary"), exit: Exit::Switchover }),
+        regained: Some(RollbackSuccess { probe: fact("old primary"), exit: Exit::Switchover }),
         incomplete: Exit::Incomplete,
         announce_on: None,
-        origin: Some(Origin {
+        origin: Some(PlannedFor {
             scope: Scope { nodes: vec![1, 2, 3], timeline: TimelineId(1), system_identifier: "7".into() },
             primary: Some(1),
         }),
@@ -228,7 +233,7 @@ fn seen(world: &ScriptedWorld) -> ClusterFacts {
         cluster.nodes[0].server =
             Ok(ServerFacts { started_at: "again".into(), ..ServerFacts::example(true, 1, 50_000) });
     } else if !world.is("old primary") {
-        cluster.nodes[0].server = Err(silence(Answered::Nothing));
+        cluster.nodes[0].server = Err(unavailable(Answered::Nothing));
     }
     if world.is("new primary") {
         examples::promote(&mut cluster, 1, 2);
@@ -239,7 +244,13 @@ fn seen(world: &ScriptedWorld) -> ClusterFacts {
 /// Says what becomes of an operation that was left.
 fn course_of(world: &ScriptedWorld, plan: &Plan) -> Course {
     let (past, cluster) = (world.past(plan), seen(world));
-    course(&Left { verb: Some(Verb::StandbySwitchover), plan, past: &past, node_id: 2, cluster: &cluster })
+    course(&UnfinishedFacts {
+        verb: Some(Verb::StandbySwitchover),
+        plan,
+        past: &past,
+        node_id: 2,
+        cluster: &cluster,
+    })
 }
 
 /// What the same command, typed again, or `operation resume` makes of an operation that was left. None if the process died.

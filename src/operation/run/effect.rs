@@ -4,9 +4,9 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::{SETTLE, seconds};
-use crate::error::{Error, Hopeless};
+use crate::error::{Error, PermanentError};
 use crate::operation::outcome::World;
-use crate::operation::wait::{ask, poll};
+use crate::operation::wait::{answer_probe, poll};
 use crate::plan::{OnResume, Op, Probe, Step, could_not, did_not};
 
 /// Returns what a step requires, wherever it is carried out.
@@ -21,9 +21,10 @@ pub(super) async fn required<'a, W: World>(
     probes: impl Iterator<Item = &'a Probe>,
 ) -> Result<(), Error> {
     // All at once: in an outage each round trip counts, and the state of one host does not depend on that of another.
-    let asked = join_all(
-        probes.map(async |probe| (probe, ask(world, probe, SETTLE.min(seconds(step.timeout_s))).await)),
-    );
+    let asked =
+        join_all(probes.map(async |probe| {
+            (probe, answer_probe(world, probe, SETTLE.min(seconds(step.timeout_s))).await)
+        }));
     for (probe, answer) in asked.await {
         let refusal = || Error::new(step.exit, did_not(&step.title));
         match answer {
@@ -37,8 +38,8 @@ pub(super) async fn required<'a, W: World>(
 
 /// Returns the error of a step whose question could not be answered.
 pub(super) fn unanswered(step: &Step, primary: String, cause: anyhow::Error) -> Error {
-    match cause.downcast::<Hopeless>() {
-        Ok(Hopeless(error)) => Error { exit: step.exit, ..error },
+    match cause.downcast::<PermanentError>() {
+        Ok(PermanentError(error)) => Error { exit: step.exit, ..error },
         Err(cause) => Error::from_cause(step.exit, primary, &cause),
     }
 }
@@ -65,7 +66,7 @@ pub(super) async fn effect<W: World>(world: &W, step: &Step) -> Result<Option<St
 ///
 /// # Errors
 /// Those of the step, and if what it requires does not hold.
-pub async fn alone<W: World>(world: &W, step: &Step) -> Option<Result<Option<String>, Error>> {
+pub async fn run_single_step<W: World>(world: &W, step: &Step) -> Option<Result<Option<String>, Error>> {
     if let OnResume::AgainUnless(probe) = &step.on_resume
         && matches!(timeout(SETTLE, world.holds(probe)).await, Ok(Ok(true)))
     {

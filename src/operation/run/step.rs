@@ -9,7 +9,7 @@ use super::{End, Run, SETTLE, SOON, report, seconds};
 use crate::error::Error;
 use crate::journal::{Flush, Mark, Record, Stage};
 use crate::operation::outcome::{Narration, StepFailure, StepStatus, World};
-use crate::operation::wait::{ask, wait};
+use crate::operation::wait::{answer_probe, wait};
 use crate::plan::{OnResume, Step};
 use crate::system::clock;
 
@@ -149,7 +149,7 @@ impl<W: World> Run<'_, W> {
     async fn left_over(&self, step: &Step) -> Result<LeftOver, Error> {
         match &step.on_resume {
             OnResume::Again => Ok(LeftOver::Repeat),
-            OnResume::AgainUnless(probe) => match ask(self.world, probe, SETTLE).await {
+            OnResume::AgainUnless(probe) => match answer_probe(self.world, probe, SETTLE).await {
                 Ok(true) => Ok(LeftOver::Done),
                 Ok(false) => Ok(LeftOver::Repeat),
                 Err(cause) => {

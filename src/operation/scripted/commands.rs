@@ -12,16 +12,16 @@ use super::servers::{OWN, Servers, State};
 use crate::facts::repmgr::{Daemon, Repmgr};
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
-use crate::operation::course::{Course, Left, course};
+use crate::operation::course::{Course, UnfinishedFacts, course};
 use crate::operation::outcome::Ended;
-use crate::plan::far_end::{Reached, Standing};
+use crate::plan::far_end::{Reached, ServerState};
 use crate::plan::keep_down::AsStandby;
-use crate::plan::parts::hosts::HostSays;
+use crate::plan::parts::hosts::HostReport;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{self, PromoteFacts, PromoteOptions};
-use crate::plan::switchover::{self, Bounds, Host, SwitchoverFacts, SwitchoverOptions};
+use crate::plan::switchover::{self, Bounds, OldPrimaryHost, SwitchoverFacts, SwitchoverOptions};
 use crate::plan::{Check, FarEnd, Plan};
-use crate::registry::schema::Present;
+use crate::registry::schema::PresentMetadata;
 use crate::system::command::Command;
 use crate::verb::Verb;
 
@@ -102,7 +102,8 @@ impl Node2 {
     /// What `take_up::resume` does.
     async fn takes_up(&self, plan: &Plan, today: PromoteOptions) -> Said {
         let (past, cluster) = (self.past(plan), self.cluster());
-        let left = Left { verb: Some(self.verb), plan, past: &past, node_id: OWN, cluster: &cluster };
+        let left =
+            UnfinishedFacts { verb: Some(self.verb), plan, past: &past, node_id: OWN, cluster: &cluster };
         match course(&left) {
             Course::Unclear(_) => Said::Refused,
             Course::Overtaken(_) => said(self.undo(plan, true, "overtaken").await.is_some()),
@@ -164,12 +165,12 @@ impl Node2 {
             cluster: self.cluster(),
             roles: roles(),
             node_id: OWN,
-            metadata: Some(Present::example(true)),
+            metadata: Some(PresentMetadata::example(true)),
             others: Vec::new(),
             topology: None,
             former_end: None,
             hosts: match down {
-                true => BTreeMap::from([(1, HostSays::Seen(Standing::Down))]),
+                true => BTreeMap::from([(1, HostReport::Seen(ServerState::Down))]),
                 false => BTreeMap::new(),
             },
             to_keep_down: lacking.into_iter().collect(),
@@ -188,9 +189,9 @@ impl Node2 {
             candidate: OWN,
             candidate_data: format!("/data{OWN}").into(),
             primary,
-            metadata: Some(Present::example(true)),
+            metadata: Some(PresentMetadata::example(true)),
             others: Vec::new(),
-            host: Some(Host {
+            host: Some(OldPrimaryHost {
                 data_directory: format!("/data{primary}").into(),
                 postgres: "/bin/postgres".into(),
                 config_directory: None,

@@ -16,8 +16,8 @@ use std::pin::pin;
 
 use tokio::sync::Notify;
 
-use crate::error::{Error, Exit, Hopeless};
-use crate::journal::{Flush, Mark, Past, Record, Stage};
+use crate::error::{Error, Exit, PermanentError};
+use crate::journal::{EarlierRuns, Flush, Mark, Record, Stage};
 use crate::operation::course;
 use crate::operation::outcome::{Narration, Outcome, World};
 use crate::operation::run::{self, Signal};
@@ -213,20 +213,20 @@ impl<M: Model> ScriptedWorld<M> {
     }
 
     /// What the journal records of an operation.
-    pub(crate) fn past(&self, plan: &Plan) -> Past {
-        Past::of(plan, &self.journal.borrow())
+    pub(crate) fn past(&self, plan: &Plan) -> EarlierRuns {
+        EarlierRuns::of(plan, &self.journal.borrow())
     }
 
     /// Carries a plan out, or goes on with it where the journal ends. None if the process died.
     pub(crate) async fn run(&self, plan: &Plan) -> Option<Outcome> {
         let begins = self.journal.borrow().is_empty();
-        let past = if begins { Past::default() } else { self.past(plan) };
+        let past = if begins { EarlierRuns::default() } else { self.past(plan) };
         self.until_death(run::run(plan, &past, self)).await
     }
 
     /// Carries a plan out up to its events. None if the process died.
     pub(crate) async fn run_before_events(&self, plan: &Plan) -> Option<Outcome> {
-        self.until_death(run::run_before_events(plan, &Past::default(), self)).await
+        self.until_death(run::run_before_events(plan, &EarlierRuns::default(), self)).await
     }
 
     /// Takes back what is an operation's own, and closes its journal. None if the process died.
@@ -345,7 +345,7 @@ impl<M: Model> World for ScriptedWorld<M> {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 anyhow::ensure!(!self.unanswered.borrow().contains(&name), "no answer about {name}");
                 if self.hopeless.borrow().contains(&name) {
-                    return Err(Hopeless(Error::new(Exit::Remote, format!("no way to {name}"))).into());
+                    return Err(PermanentError(Error::new(Exit::Remote, format!("no way to {name}"))).into());
                 }
                 self.model.answer(probe)
             }

@@ -11,14 +11,14 @@ use std::path::Path;
 
 use super::{Model, ScriptedWorld};
 use crate::error::{Error, Exit};
-use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Unavailable};
 use crate::facts::server::{Receiver, Sender, ServerFacts};
 use crate::pg::endpoint::Endpoint;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
 use crate::plan::promote::PromoteOptions;
-use crate::plan::{FileOp, Glance, Look, Op, Probe, Request, Standby, Step};
+use crate::plan::{FileOp, FinalCheck, FinalCheckFacts, Op, Probe, SignalRequest, Standby, Step};
 use crate::registry::{NodeRow, NodeType};
 
 /// The node where the commands are typed.
@@ -219,9 +219,9 @@ impl Servers {
         NodeRow { upstream_node_id: (id != primary).then_some(primary), ..NodeRow::example(id, node_type) }
     }
 
-    fn facts(&self, id: i32) -> Result<ServerFacts, Silence> {
+    fn facts(&self, id: i32) -> Result<ServerFacts, Unavailable> {
         let server = self.server(id);
-        let silence = |answered| Silence::new(answered, "no answer");
+        let silence = |answered| Unavailable::new(answered, "no answer");
         let in_recovery = match server.state {
             State::Down => return Err(silence(Answered::Nothing)),
             State::Hung => return Err(silence(Answered::Silent)),
@@ -256,11 +256,11 @@ impl Servers {
     }
 
     /// The last look, by the program's own rule.
-    fn objection(&self, look: &Look) -> Option<String> {
+    fn objection(&self, look: &FinalCheck) -> Option<String> {
         let glance = |id: i32| {
             let server = self.server(id);
             let in_recovery = server.state == State::Standby;
-            Glance {
+            FinalCheckFacts {
                 in_recovery,
                 timeline: TimelineId(server.timeline),
                 requested: None,
@@ -418,7 +418,7 @@ impl Model for Servers {
                     self.with(id, |server| (server.signal, server.signal_is_of) = (false, None));
                 }
             }
-            Op::Signal { data_directory, request: Request::FastShutdown } => {
+            Op::Signal { data_directory, request: SignalRequest::FastShutdown } => {
                 self.with(host_of(data_directory), |server| server.state = State::Down);
             }
             Op::File(FileOp::WriteFile { path, .. }) if path.ends_with("standby.signal") => {

@@ -41,7 +41,7 @@ pub struct Rule {
 
 impl Rule {
     /// Names the place of the rule: `line 12 of "/data/pg_hba.conf"`.
-    pub fn place(&self, main: &str) -> String {
+    pub fn location(&self, main: &str) -> String {
         format!("line {} of \"{}\"", self.line_number, self.file_name.as_deref().unwrap_or(main))
     }
 
@@ -122,7 +122,7 @@ pub struct Connection {
 
 /// What rules are about in addition to what they say themselves.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct HbaContext {
     /// The server has TLS.
     pub ssl: bool,
     /// The roles that a role is or belongs to.
@@ -165,7 +165,7 @@ pub fn needs_password(method: &str) -> bool {
 pub fn decide<'a>(
     rules: &'a [Rule],
     connection: &Connection,
-    around: &Surroundings,
+    around: &HbaContext,
     method: &str,
 ) -> Decision<'a> {
     let encrypted: &[bool] = match (connection.from, connection.tls) {
@@ -201,7 +201,7 @@ enum Fit {
     Whole,
 }
 
-fn fits(rule: &Rule, connection: &Connection, around: &Surroundings, encrypted: bool) -> Fit {
+fn fits(rule: &Rule, connection: &Connection, around: &HbaContext, encrypted: bool) -> Fit {
     let whole = |yes: bool| if yes { Fit::Whole } else { Fit::No };
     let place = match (rule.kind.as_deref(), connection.from) {
         (Some("local"), Source::Socket) => Fit::Whole,
@@ -233,7 +233,7 @@ fn fits(rule: &Rule, connection: &Connection, around: &Surroundings, encrypted: 
 }
 
 /// Says how much of a network a rule's address stands for.
-fn covers(rule: &Rule, network: IpNet, around: &Surroundings) -> Fit {
+fn covers(rule: &Rule, network: IpNet, around: &HbaContext) -> Fit {
     let fit = |ruled: IpNet| match (ruled.contains(&network), network.contains(&ruled)) {
         (true, _) => Fit::Whole,
         (false, true) => Fit::Part,

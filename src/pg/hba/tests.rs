@@ -46,7 +46,7 @@ fn from(source: &str) -> Connection {
     }
 }
 
-fn judged_in(text: &str, connection: &Connection, around: &Surroundings) -> String {
+fn judged_in(text: &str, connection: &Connection, around: &HbaContext) -> String {
     match decide(&rules(text), connection, around, "scram-sha-256") {
         Decision::NoRule => "none".into(),
         Decision::LetIn(rule) => format!("in by {}", rule.line_number),
@@ -55,7 +55,7 @@ fn judged_in(text: &str, connection: &Connection, around: &Surroundings) -> Stri
 }
 
 fn judged(text: &str, source: &str) -> String {
-    judged_in(text, &from(source), &Surroundings::default())
+    judged_in(text, &from(source), &HbaContext::default())
 }
 
 #[test]
@@ -83,10 +83,10 @@ fn names_and_keywords_are_understood() {
     assert_eq!(judged("host samerole all all trust", "10.0.0.1"), "in by 0");
     assert_eq!(judged("host all +repmgr all trust", "10.0.0.1"), "in by 0");
     assert_eq!(judged("host all +dba all trust", "10.0.0.1"), "none");
-    let around = Surroundings {
+    let around = HbaContext {
         member_of: BTreeMap::from([("repmgr".into(), BTreeSet::from(["dba".to_string()]))]),
         matches: BTreeSet::from([("/^rep".to_string(), "repmgr".to_string())]),
-        ..Surroundings::default()
+        ..HbaContext::default()
     };
     assert_eq!(judged_in("host all +dba all trust", &from("10.0.0.1"), &around), "in by 0");
     assert_eq!(judged_in("host /^rep /^rep all trust", &from("10.0.0.1"), &around), "in by 0");
@@ -96,21 +96,21 @@ fn names_and_keywords_are_understood() {
 #[test]
 fn all_databases_are_not_replication() {
     let replication = Connection { purpose: Purpose::Replication, ..from("10.0.0.1") };
-    let judged = |text| judged_in(text, &replication, &Surroundings::default());
+    let judged = |text| judged_in(text, &replication, &HbaContext::default());
     assert_eq!(judged("host all all all trust"), "none");
     assert_eq!(judged("host all all all reject\nhost replication all all md5"), "in by 1");
     // A database of that name cannot be distinguished from the keyword in the server's view; for a database the keyword is nothing.
     let other = Connection { purpose: Purpose::Database("x".into()), ..from("10.0.0.1") };
-    assert_eq!(judged_in("host replication all all md5", &other, &Surroundings::default()), "none");
+    assert_eq!(judged_in("host replication all all md5", &other, &HbaContext::default()), "none");
 }
 
 #[test]
 fn keywords_for_addresses_are_this_hosts() {
-    let around = Surroundings {
+    let around = HbaContext {
         own: BTreeSet::from(["10.0.0.1".parse().unwrap()]),
         networks: vec![network("10.0.0.0/24").unwrap()],
         hosts: BTreeMap::from([("node2".to_string(), vec!["10.0.0.2".parse().unwrap()])]),
-        ..Surroundings::default()
+        ..HbaContext::default()
     };
     let judged = |text, source| judged_in(text, &from(source), &around);
     assert_eq!(judged("host all all samehost trust", "10.0.0.1"), "in by 0");
@@ -124,7 +124,7 @@ fn keywords_for_addresses_are_this_hosts() {
 #[test]
 fn encryption_decides_which_rules_are_looked_at() {
     let text = "hostssl all all all reject\nhostnossl all all all md5";
-    let ssl = Surroundings { ssl: true, ..Surroundings::default() };
+    let ssl = HbaContext { ssl: true, ..HbaContext::default() };
     let with = |tls| Connection { tls, ..from("10.0.0.1") };
     // It tries with encryption first and without after that.
     assert_eq!(judged_in(text, &with(Tls::Either), &ssl), "in by 1");
@@ -151,7 +151,7 @@ fn a_network_is_let_in_as_a_whole_or_not() {
 fn other_methods_count_only_where_they_were_asked_for() {
     let connection = from("10.0.0.1");
     let rules = rules("host all all all ldap");
-    let around = Surroundings::default();
+    let around = HbaContext::default();
     assert!(matches!(decide(&rules, &connection, &around, "ldap"), Decision::LetIn(_)));
     assert!(matches!(decide(&rules, &connection, &around, "md5"), Decision::Otherwise(_)));
     assert!(needs_password("md5") && !needs_password("trust"));

@@ -43,7 +43,7 @@ pub enum Host {
 
 /// One element of the list of hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct HostTarget {
     /// The host.
     pub host: Host,
     /// The port.
@@ -130,7 +130,7 @@ pub struct Keepalives {
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// The hosts, in order.
-    pub targets: Vec<Target>,
+    pub targets: Vec<HostTarget>,
     /// Who says that they are the hosts.
     pub provenance: Provenance,
     /// The role.

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::values::Values;
-use super::{Host, Result, Target};
+use super::{Host, HostTarget, Result};
 use crate::pg::failure::ConnectError;
-use crate::pg::passfile::{self, Wanted};
+use crate::pg::passfile::{self, PasswordFor};
 use crate::pg::provenance::{PasswordFrom, Provenance};
 use crate::secret::Secret;
 use crate::system::environment::Environment;
@@ -27,7 +27,7 @@ pub(super) fn targets(
     dbname: &str,
     origin: Origin,
     warnings: &mut Vec<String>,
-) -> Result<Vec<Target>> {
+) -> Result<Vec<HostTarget>> {
     let list = |keyword| values.text(keyword).map(|text| text.split(',').collect::<Vec<&str>>());
     let (names, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
     let count = addresses.as_ref().or(names.as_ref()).map_or(1, Vec::len);
@@ -69,7 +69,7 @@ pub(super) fn targets(
                 (_, None) => address.as_deref().unwrap_or("localhost"),
             };
             let port = if port_text.is_empty() { "5432" } else { port_text };
-            let lookup = passfile::look_up(file, Wanted { host, port, dbname, user });
+            let lookup = passfile::look_up(file, PasswordFor { host, port, dbname, user });
             password = lookup.password;
             from = PasswordFrom::PasswordFile;
             if let Some(warning) = lookup.warning.filter(|warning| !warnings.contains(warning)) {
@@ -77,7 +77,7 @@ pub(super) fn targets(
             }
         }
         let password = password.filter(|password| !password.reveal().is_empty());
-        targets.push(Target {
+        targets.push(HostTarget {
             host,
             port: port(port_text)?,
             password,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{CloneFacts, CloneOptions, SHORT_S};
 use crate::error::Exit;
-use crate::facts::directory::{COPY, Contents, MARKER, Marker, STAGING};
-use crate::plan::{Back, FileOp, Op, Step};
+use crate::facts::directory::{COPY, DirectoryContents, MARKER, Marker, STAGING};
+use crate::plan::{FileOp, Op, RollbackStep, Step};
 use crate::system::command::Command;
 
 /// Takes possession of the data directory and of the tablespaces' directories.
@@ -45,7 +45,7 @@ pub(super) fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
         }),
         SHORT_S,
     ));
-    if matches!(facts.directory, Contents::DataDirectory { .. }) {
+    if matches!(facts.directory, DirectoryContents::DataDirectory { .. }) {
         // First what makes it startable: half-emptied it must not come up. The mark is there before, so that the next clone takes
         // over what this one leaves.
         for (id, file) in [("take_control_file", "global/pg_control"), ("take_version_file", "PG_VERSION")] {
@@ -58,7 +58,7 @@ pub(super) fn claim(facts: &CloneFacts, options: &CloneOptions) -> Vec<Step> {
             ));
         }
     }
-    if !matches!(facts.directory, Contents::Missing | Contents::Empty) {
+    if !matches!(facts.directory, DirectoryContents::Missing | DirectoryContents::Empty) {
         steps.push(local(
             "clear_data_directory",
             format!("remove all other contents of \"{}\"", data.display()),
@@ -112,7 +112,7 @@ pub(super) fn end_writers(options: &CloneOptions, writers: &[i32]) -> Step {
 }
 
 /// Empties again what the clone has filled. The mark goes last: the next clone takes over an interrupted rollback.
-pub(super) fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<Back> {
+pub(super) fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<RollbackStep> {
     let data = &options.data_directory;
     let staging = data.join(STAGING);
     let empty = |path: &Path, keep: &[&str]| {
@@ -122,13 +122,13 @@ pub(super) fn emptied_again(facts: &CloneFacts, options: &CloneOptions) -> Vec<B
         })
     };
     let title = |path: &Path| format!("delete what was copied to \"{}\"", path.display());
-    let back = |if_started: Vec<String>, id: String, title: String, op: Op| Back {
+    let back = |if_started: Vec<String>, id: String, title: String, op: Op| RollbackStep {
         if_started,
         step: Step::new(id, title, op, 3600, Exit::LocalCommand),
     };
     // As long as nothing was removed from an old data directory, it stays.
     let begun = match facts.directory {
-        Contents::DataDirectory { .. } => "take_control_file",
+        DirectoryContents::DataDirectory { .. } => "take_control_file",
         _ => "make_staging",
     };
     let mut steps =

@@ -18,16 +18,16 @@ use std::path::PathBuf;
 
 use crate::error::Exit;
 use crate::facts::cluster::ClusterFacts;
-use crate::facts::directory::{COPY, Contents, STAGING};
+use crate::facts::directory::{COPY, DirectoryContents, STAGING};
 use crate::facts::server::ServerFacts;
-use crate::facts::source::Source;
+use crate::facts::source::SourceFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Endpoint;
 use crate::plan::parts::events::PlannedEvent;
 use crate::plan::register::endpoint;
-use crate::plan::{FileOp, OnFailure, OnResume, Op, Order, Phase, Piece, Plan, Probe, Step};
+use crate::plan::{FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Step, ValuePart};
 use crate::registry::node;
-use crate::registry::schema::Present;
+use crate::registry::schema::PresentMetadata;
 use crate::system::command::Command;
 
 use base_backup::base_backup;
@@ -35,7 +35,7 @@ use checks::checks;
 use configuration::configuration;
 pub use directory::remove_leftover;
 use directory::{claim, emptied_again, end_writers};
-pub use places::{Filled, Foreign};
+pub use places::{FilledDirectory, ForeignDirectory};
 use slot::{record_slot, slot_steps};
 
 /// Seconds that an operation on the local disk or one statement may take.
@@ -49,19 +49,19 @@ pub struct CloneFacts {
     /// The server to copy.
     pub source: ServerFacts,
     /// More about it.
-    pub details: Source,
+    pub details: SourceFacts,
     /// Its name in messages: its node name if it is registered.
     pub source_name: String,
     /// Its node id, if it is registered.
     pub source_id: Option<i32>,
     /// The metadata in its database.
-    pub present: Present,
+    pub present: PresentMetadata,
     /// The registered nodes.
     pub cluster: ClusterFacts,
     /// The node to follow; None only where there is no metadata.
     pub upstream_id: Option<i32>,
     /// The data directory to fill.
-    pub directory: Contents,
+    pub directory: DirectoryContents,
     /// What an earlier clone has left in it next to a complete data directory.
     pub leftover: Option<PathBuf>,
     /// The system identifier found in it, where it is a data directory.
@@ -69,7 +69,7 @@ pub struct CloneFacts {
     /// The data directory is writable, or can be made.
     pub directory_problem: Option<String>,
     /// The room where the data directory is.
-    pub room: Room,
+    pub room: FreeSpace,
     /// Where tablespaces go, what is there, and the room there.
     pub tablespaces: Vec<TablespaceTarget>,
     /// Where `--waldir` among the options for pg_basebackup puts the WAL.
@@ -87,9 +87,9 @@ pub struct CloneFacts {
     /// The source runs on this host.
     pub source_is_local: bool,
     /// The directories that are filled, without symbolic links.
-    pub filled: Vec<Filled>,
+    pub filled: Vec<FilledDirectory>,
     /// Directories of other servers on this host.
-    pub foreign: Vec<Foreign>,
+    pub foreign: Vec<ForeignDirectory>,
 }
 
 impl CloneFacts {
@@ -101,7 +101,7 @@ impl CloneFacts {
 
 /// How much there is room for in a directory that the clone fills.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Room {
+pub struct FreeSpace {
     /// The number of its file system: directories with the same one share what is free.
     pub device: u64,
     /// Bytes free on that file system.
@@ -118,9 +118,9 @@ pub struct TablespaceTarget {
     /// Its directory here.
     pub to: PathBuf,
     /// What is there.
-    pub contents: Contents,
+    pub contents: DirectoryContents,
     /// The room there.
-    pub room: Room,
+    pub room: FreeSpace,
     /// Bytes needed; None for unknown.
     pub bytes: Option<u64>,
     /// An unfinished clone has written to it: ours to empty.
@@ -130,7 +130,7 @@ pub struct TablespaceTarget {
 impl TablespaceTarget {
     /// There is nothing to remove.
     fn is_free(&self) -> bool {
-        matches!(self.contents, Contents::Missing | Contents::Empty)
+        matches!(self.contents, DirectoryContents::Missing | DirectoryContents::Empty)
     }
 }
 
@@ -201,7 +201,7 @@ pub struct CloneOptions {
     /// `pg_basebackup_options`, as words.
     pub extra_options: Vec<String>,
     /// `primary_conninfo`, in pieces.
-    pub primary_conninfo: Vec<Piece>,
+    pub primary_conninfo: Vec<ValuePart>,
     /// Settings of the configuration that go into the clone: `restore_command`, `archive_cleanup_command`,
     /// `recovery_min_apply_delay`.
     pub settings: Vec<(String, String)>,
@@ -324,5 +324,5 @@ fn phase(title: &str, steps: Vec<Step>) -> Phase {
 
 /// Says whether an interrupted clone of this node is taken over.
 fn is_taken_over(facts: &CloneFacts) -> bool {
-    matches!(facts.directory, Contents::UnfinishedClone(_)) || !facts.writers.is_empty()
+    matches!(facts.directory, DirectoryContents::UnfinishedClone(_)) || !facts.writers.is_empty()
 }

@@ -7,7 +7,7 @@ use crate::plan::Check;
 
 /// A directory that the clone fills.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filled {
+pub struct FilledDirectory {
     /// What it is: `data directory`, `tablespace directory`.
     pub what: &'static str,
     /// Its path as it was given.
@@ -20,7 +20,7 @@ pub struct Filled {
 
 /// A directory that is not the clone's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
+pub struct ForeignDirectory {
     /// What it is, as in `the data directory of the source`.
     pub what: String,
     /// Where it is.
@@ -28,7 +28,7 @@ pub struct Foreign {
 }
 
 /// Compares every directory that is filled with the others.
-pub(super) fn overlaps(filled: &[Filled], foreign: &[Foreign]) -> Vec<Check> {
+pub(super) fn overlaps(filled: &[FilledDirectory], foreign: &[ForeignDirectory]) -> Vec<Check> {
     let mut checks = Vec::new();
     for (i, one) in filled.iter().enumerate() {
         for other in filled.iter().skip(i + 1) {
@@ -58,8 +58,8 @@ fn lies(one: &Path, other: &Path) -> Option<&'static str> {
     }
 }
 
-fn overlap(filled: &Filled, how: &str, other: &str) -> Check {
-    let Filled { what, given, real, from } = filled;
+fn overlap(filled: &FilledDirectory, how: &str, other: &str) -> Check {
+    let FilledDirectory { what, given, real, from } = filled;
     let path = given.display();
     let check = Check::fail("places", format!("the {what} \"{path}\" {how} {other}"));
     let check = if given == real {
@@ -83,11 +83,11 @@ fn overlap(filled: &Filled, how: &str, other: &str) -> Check {
 mod tests {
     use super::*;
 
-    fn filled(what: &'static str, path: &str, from: Option<&str>) -> Filled {
-        Filled { what, given: path.into(), real: path.into(), from: from.map(str::to_string) }
+    fn filled(what: &'static str, path: &str, from: Option<&str>) -> FilledDirectory {
+        FilledDirectory { what, given: path.into(), real: path.into(), from: from.map(str::to_string) }
     }
 
-    fn messages(filled: &[Filled], foreign: &[Foreign]) -> Vec<String> {
+    fn messages(filled: &[FilledDirectory], foreign: &[ForeignDirectory]) -> Vec<String> {
         overlaps(filled, foreign).into_iter().map(|check| check.text.message).collect()
     }
 
@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn what_belongs_to_another_server_is_named() {
-        let source = Foreign { what: "the data directory of the source".into(), real: "/pg/node1".into() };
+        let source =
+            ForeignDirectory { what: "the data directory of the source".into(), real: "/pg/node1".into() };
         let inside = filled("data directory", "/pg/node1/copy", None);
         let around = filled("data directory", "/pg", None);
         let [first] = messages(&[inside], std::slice::from_ref(&source)).try_into().unwrap();

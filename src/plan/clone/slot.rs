@@ -6,7 +6,7 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::pg::statement::Statement;
 use crate::plan::register::{drop_inactive_slot, endpoint};
-use crate::plan::{Back, Op, Probe, Step};
+use crate::plan::{Op, Probe, RollbackStep, Step};
 use crate::registry::node;
 
 /// Seconds in which a slot must be free whose user was ended: a little more than the default of `wal_sender_timeout`.
@@ -18,7 +18,7 @@ pub(super) fn slot_steps(
     facts: &CloneFacts,
     options: &CloneOptions,
     upstream: Option<&NodeFacts>,
-) -> (Vec<Step>, Vec<Back>) {
+) -> (Vec<Step>, Vec<RollbackStep>) {
     let on =
         options.slot_on.clone().unwrap_or_else(|| upstream.map_or_else(|| options.source.clone(), endpoint));
     let present = slot_server(facts, upstream).and_then(|server| server.slot(slot));
@@ -83,7 +83,7 @@ pub(super) fn slot_steps(
     if let Some((id, title, statements)) = undo {
         let op = Op::Sql { on: on.clone(), statements };
         for step in [free("wait_for_slot_again"), Step::new(id, title, op, SHORT_S, Exit::Query)] {
-            back.push(Back { if_started: vec!["create_slot".into()], step });
+            back.push(RollbackStep { if_started: vec!["create_slot".into()], step });
         }
     }
     let mut steps = vec![step];

@@ -6,7 +6,7 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::Marker;
 use crate::facts::settings::Settings;
 use crate::facts::source::{ExternalFile, Tablespace};
-use crate::plan::{Check, Verdict};
+use crate::plan::{Check, CheckResult};
 
 fn server() -> ServerFacts {
     serde_json::from_value(serde_json::json!({
@@ -29,13 +29,13 @@ fn node(node_id: i32, kind: &str) -> NodeFacts {
     NodeFacts { row: serde_json::from_value(row).unwrap(), server: Ok(server()) }
 }
 
-const ROOM: Room = Room { device: 1, free_bytes: 1 << 40, reclaimable_bytes: 0 };
+const ROOM: FreeSpace = FreeSpace { device: 1, free_bytes: 1 << 40, reclaimable_bytes: 0 };
 
 /// A clone of the registered primary node1 into an empty directory.
 fn facts() -> CloneFacts {
     CloneFacts {
         source: server(),
-        details: Source {
+        details: SourceFacts {
             wal_level: "replica".into(),
             port: 5432,
             hot_standby: true,
@@ -60,10 +60,10 @@ fn facts() -> CloneFacts {
         },
         source_name: "node1".into(),
         source_id: Some(1),
-        present: Present::example(true),
+        present: PresentMetadata::example(true),
         cluster: ClusterFacts { nodes: vec![node(1, "primary")], ..ClusterFacts::default() },
         upstream_id: Some(1),
-        directory: Contents::Missing,
+        directory: DirectoryContents::Missing,
         leftover: None,
         directory_identifier: None,
         directory_problem: None,
@@ -97,7 +97,7 @@ fn options() -> CloneOptions {
         service_file: None,
         spread_checkpoint: false,
         extra_options: Vec::new(),
-        primary_conninfo: vec![Piece::Text("host=node1".into())],
+        primary_conninfo: vec![ValuePart::Text("host=node1".into())],
         settings: Vec::new(),
         port: None,
         copy_external: false,
@@ -121,7 +121,7 @@ fn stopping(change: Change) -> Vec<(String, Exit, bool)> {
     let stopping = plan.checks.iter().filter(|check| check.stops());
     stopping
         .inspect(|check| assert!(check.detail.is_some() || check.hint.is_some(), "{check:?}"))
-        .map(|check| (check.name.clone(), check.exit, check.waiver.is_some()))
+        .map(|check| (check.name.clone(), check.exit, check.override_by.is_some()))
         .collect()
 }
 
@@ -129,7 +129,7 @@ fn stopping(change: Change) -> Vec<(String, Exit, bool)> {
 fn a_plain_clone_passes_every_check() {
     assert_eq!(stopping(|_, _| {}), []);
     let plan = plan(&facts(), &options());
-    assert!(plan.checks.iter().all(|check| check.verdict == Verdict::Pass), "{:?}", plan.checks);
+    assert!(plan.checks.iter().all(|check| check.verdict == CheckResult::Pass), "{:?}", plan.checks);
 }
 
 #[test]
@@ -142,27 +142,27 @@ fn every_cause_stops_it_by_its_name() {
             facts.directory_problem = Some("This user may not write to it.".into());
         }),
         ("data_directory", Exit::Failed, false, |facts, _| {
-            facts.directory = Contents::Other(vec!["x".into()]);
+            facts.directory = DirectoryContents::Other(vec!["x".into()]);
         }),
         ("data_directory", Exit::Failed, false, |facts, _| {
-            facts.directory = Contents::Unreadable("No.".into());
+            facts.directory = DirectoryContents::Unreadable("No.".into());
         }),
         ("data_directory", Exit::Failed, false, |facts, _| {
-            facts.directory = Contents::DataDirectory { major: "15".into(), running: Some(7) };
+            facts.directory = DirectoryContents::DataDirectory { major: "15".into(), running: Some(7) };
         }),
         ("data_directory", Exit::Failed, false, |facts, _| {
-            facts.directory = Contents::DataDirectory { major: "14".into(), running: None };
+            facts.directory = DirectoryContents::DataDirectory { major: "14".into(), running: None };
         }),
         ("data_directory", Exit::Failed, false, |facts, _| {
-            facts.directory = Contents::DataDirectory { major: "15".into(), running: None };
+            facts.directory = DirectoryContents::DataDirectory { major: "15".into(), running: None };
             facts.directory_identifier = Some("7000000000000000002".into());
         }),
         ("data_directory", Exit::Failed, true, |facts, _| {
-            facts.directory = Contents::DataDirectory { major: "15".into(), running: None };
+            facts.directory = DirectoryContents::DataDirectory { major: "15".into(), running: None };
             facts.directory_identifier = Some(facts.source.system_identifier.clone());
         }),
         ("metadata", Exit::Failed, true, |facts, _| {
-            facts.present = Present::example(false);
+            facts.present = PresentMetadata::example(false);
             (facts.cluster, facts.source_id, facts.upstream_id) = (ClusterFacts::default(), None, None);
         }),
         ("source_role", Exit::Failed, false, |facts, _| {
@@ -177,7 +177,7 @@ fn every_cause_stops_it_by_its_name() {
         ("upstream", Exit::Failed, false, |facts, _| facts.upstream_id = Some(9)),
         ("upstream", Exit::Connection, false, |facts, _| {
             let answered = crate::pg::failure::Answered::Nothing;
-            let silence = crate::facts::cluster::Silence::new(answered, "connection refused");
+            let silence = crate::facts::cluster::Unavailable::new(answered, "connection refused");
             facts.cluster.nodes.push(node(3, "standby"));
             facts.cluster.nodes[1].server = Err(silence);
             facts.upstream_id = Some(3);
@@ -194,14 +194,14 @@ fn every_cause_stops_it_by_its_name() {
         ("receiver_login", Exit::Failed, true, |facts, _| facts.receiver_login = Err("no".into())),
         ("disk_space", Exit::Failed, false, |facts, _| facts.room.free_bytes = 1 << 30),
         ("tablespaces", Exit::Failed, true, |facts, _| {
-            facts.tablespaces.push(target(Contents::Other(vec!["PG_15_202209061".into()])));
+            facts.tablespaces.push(target(DirectoryContents::Other(vec!["PG_15_202209061".into()])));
         }),
         ("tablespaces", Exit::Failed, false, |facts, _| {
-            facts.tablespaces.push(target(Contents::Other(vec!["diary".into()])));
+            facts.tablespaces.push(target(DirectoryContents::Other(vec!["diary".into()])));
         }),
         ("disk_space", Exit::Failed, false, |facts, _| {
-            let room = Room { device: 2, free_bytes: 1, ..ROOM };
-            facts.tablespaces.push(TablespaceTarget { room, ..target(Contents::Empty) });
+            let room = FreeSpace { device: 2, free_bytes: 1, ..ROOM };
+            facts.tablespaces.push(TablespaceTarget { room, ..target(DirectoryContents::Empty) });
         }),
         ("pg_basebackup_options", Exit::Failed, false, |_, options| {
             options.extra_options = vec!["-Ft".into()];
@@ -221,13 +221,13 @@ fn every_cause_stops_it_by_its_name() {
             options.copy_external = true;
         }),
     ];
-    for (i, (name, exit, waivable, change)) in cases.into_iter().enumerate() {
+    for (i, (name, exit, overridable, change)) in cases.into_iter().enumerate() {
         let found = stopping(change);
-        assert!(found.contains(&(name.to_string(), exit, waivable)), "case {i}, {name}: {found:?}");
+        assert!(found.contains(&(name.to_string(), exit, overridable)), "case {i}, {name}: {found:?}");
     }
 }
 
-fn target(contents: Contents) -> TablespaceTarget {
+fn target(contents: DirectoryContents) -> TablespaceTarget {
     TablespaceTarget {
         from: "/ts".into(),
         to: "/ts".into(),
@@ -244,7 +244,7 @@ fn what_goes_to_one_file_system_must_fit_there_together() {
     // Ten in the data directory, five each in two tablespaces.
     let reported = |devices: [u64; 3], free: u64, change: fn(&mut CloneFacts)| -> Vec<(bool, String)> {
         let mut facts = facts();
-        let [data, first, second] = devices.map(|device| Room { device, free_bytes: free, ..ROOM });
+        let [data, first, second] = devices.map(|device| FreeSpace { device, free_bytes: free, ..ROOM });
         facts.details.total_bytes = Some(20 * GB);
         facts.room = data;
         for (room, to) in [(first, "/ts1"), (second, "/ts2")] {
@@ -253,7 +253,7 @@ fn what_goes_to_one_file_system_must_fit_there_together() {
                 room,
                 to,
                 bytes: Some(5 * GB),
-                ..target(Contents::Empty)
+                ..target(DirectoryContents::Empty)
             });
         }
         change(&mut facts);
@@ -277,8 +277,8 @@ fn what_goes_to_one_file_system_must_fit_there_together() {
     // What is removed there makes room; WAL may be what is too much.
     assert_eq!(stops([1, 1, 1], 20 * GB, |facts| facts.tablespaces[1].room.reclaimable_bytes = GB), [false]);
     let waldir = |facts: &mut CloneFacts| {
-        let room = Room { device: 2, free_bytes: 1 << 20, ..ROOM };
-        facts.waldir = Some(TablespaceTarget { room, bytes: None, ..target(Contents::Empty) });
+        let room = FreeSpace { device: 2, free_bytes: 1 << 20, ..ROOM };
+        facts.waldir = Some(TablespaceTarget { room, bytes: None, ..target(DirectoryContents::Empty) });
     };
     assert_eq!(stops([1, 1, 1], 20 * GB, waldir), [false, true]);
 }
@@ -306,8 +306,11 @@ fn a_slot_that_an_interrupted_clone_holds_is_waited_for_and_another_one_is_refus
     };
     assert!(plan(&facts, &options()).checks.iter().any(|check| check.name == "slot_free" && check.stops()));
     facts.writers = vec![7];
-    facts.directory =
-        Contents::UnfinishedClone(Marker { note: String::new(), tablespaces: Vec::new(), waldir: None });
+    facts.directory = DirectoryContents::UnfinishedClone(Marker {
+        note: String::new(),
+        tablespaces: Vec::new(),
+        waldir: None,
+    });
     assert!(!plan(&facts, &options()).checks.iter().any(Check::stops));
     assert_eq!(ids(&facts).get(..3).unwrap(), ["end_writers", "wait_for_slot", "create_slot"]);
 }
@@ -315,7 +318,7 @@ fn a_slot_that_an_interrupted_clone_holds_is_waited_for_and_another_one_is_refus
 #[test]
 fn an_old_data_directory_is_marked_before_it_loses_anything() {
     let mut facts = facts();
-    facts.directory = Contents::DataDirectory { major: "15".into(), running: None };
+    facts.directory = DirectoryContents::DataDirectory { major: "15".into(), running: None };
     facts.directory_identifier = Some(facts.source.system_identifier.clone());
     facts.details.tablespaces = vec![Tablespace { name: "ts".into(), location: "/ts".into(), bytes: None }];
     let options = CloneOptions { force: true, ..options() };
@@ -326,6 +329,6 @@ fn an_old_data_directory_is_marked_before_it_loses_anything() {
     assert!(at("take_version_file") < at("clear_data_directory"));
     assert!(at("write_standby_signal") < at("put_in_place"));
     // In a rollback the mark goes after everything that it stands for.
-    let back: Vec<&str> = plan.rollback.iter().map(|back| back.step.id.as_str()).collect();
-    assert_eq!(back, ["empty_again", "remove_copy", "unclaim", "wait_for_slot_again", "drop_slot"]);
+    let rollback: Vec<&str> = plan.rollback.iter().map(|undo| undo.step.id.as_str()).collect();
+    assert_eq!(rollback, ["empty_again", "remove_copy", "unclaim", "wait_for_slot_again", "drop_slot"]);
 }

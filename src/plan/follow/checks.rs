@@ -6,7 +6,7 @@ use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
 use crate::plan::parts::standby;
-use crate::plan::{Check, Plan, Waiver};
+use crate::plan::{Check, Override, Plan};
 use crate::registry::NodeType;
 
 /// Checks that it can be repointed while it runs, and stays a standby then.
@@ -18,7 +18,7 @@ pub(super) fn stays_a_standby(facts: &FollowFacts, local: &NodeFacts, force: boo
         .into_iter()
         .map(|check| match check.name.as_str() {
             // It pauses replay with its current upstream, too, and keeps what it receives.
-            "standby_settings" => check.waivable(Waiver::Force, force),
+            "standby_settings" => check.overridable_by(Override::Force, force),
             _ => check,
         })
         .collect()
@@ -43,13 +43,13 @@ pub(super) fn target_checks<'a>(facts: &'a FollowFacts, name: &str) -> (Option<&
         checks.push(fail(format!("node \"{name}\" is a witness")).detail("It holds no data to stream."));
     } else {
         match &target.server {
-            Err(silence) => checks.push(
+            Err(unavailable) => checks.push(
                 fail(format!("node \"{name}\" does not respond"))
-                    .detail(crate::error::sentence(&silence.message))
+                    .detail(crate::error::sentence(&unavailable.message))
                     .exit(Exit::Connection),
             ),
             Ok(server) if server.in_recovery => {
-                if let Some(chain) = comes_back_to(&facts.cluster, facts.target_id, facts.node_id) {
+                if let Some(chain) = cascade_loop(&facts.cluster, facts.target_id, facts.node_id) {
                     checks.push(fail(format!("node \"{name}\" receives its WAL from this node")).detail(
                         format!(
                             "The upstreams would form a circle of {chain} and this node: none of them would receive WAL any more."
@@ -73,7 +73,7 @@ pub(super) fn target_checks<'a>(facts: &'a FollowFacts, name: &str) -> (Option<&
 }
 
 /// Follows the upstreams from a node; returns the names on the way if it leads to `node_id`.
-fn comes_back_to(cluster: &ClusterFacts, from: i32, node_id: i32) -> Option<String> {
+fn cascade_loop(cluster: &ClusterFacts, from: i32, node_id: i32) -> Option<String> {
     let mut names = Vec::new();
     let mut at = from;
     for _ in 0..cluster.nodes.len() {
@@ -111,7 +111,7 @@ pub(super) fn histories(
         )
         .detail(why)
         .hint("If it has never been a primary, nor followed another one since, repeat the command with --force.")
-        .waivable(Waiver::Force, force),
+        .overridable_by(Override::Force, force),
     });
     checks
 }

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use crate::error::Exit;
 use crate::facts::cluster::ClusterFacts;
-use crate::facts::places::Place;
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::Settings;
-use crate::plan::parts::announce::{self, Other};
+use crate::facts::write_locations::WriteLocation;
+use crate::plan::parts::announce::{self, OtherOperation};
 use crate::plan::parts::events;
 use crate::plan::parts::following::default_slot;
 use crate::plan::register::{endpoint, same_cluster};
@@ -20,7 +20,7 @@ use crate::plan::service::writable;
 use crate::plan::{Check, Plan, Scope};
 
 use checks::{histories, login_refused, not_a_standby, stays_a_standby, target_checks, unreachable_target};
-use steps::{Work, stale_slots};
+use steps::{FollowSteps, stale_slots};
 
 /// What the plan depends on.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct FollowFacts {
     /// Where its settings are kept until it streams; a directory of its own.
     pub kept: PathBuf,
     /// The places that are written to.
-    pub places: Vec<Place>,
+    pub places: Vec<WriteLocation>,
     /// A replication connection to the target, as the WAL receiver will make it.
     pub login: Result<(), String>,
     /// The node uses a slot.
@@ -50,7 +50,7 @@ pub struct FollowFacts {
     /// Seconds within which it has to stream.
     pub timeout_s: u32,
     /// Operations of others that have not reported their end.
-    pub others: Vec<Other>,
+    pub others: Vec<OtherOperation>,
 }
 
 /// Plans to follow.
@@ -92,12 +92,19 @@ pub fn plan(facts: &FollowFacts, force: bool) -> Plan {
         system_identifier: there.system_identifier.clone(),
     };
     let touched = [facts.node_id, facts.target_id];
-    announce::heed(&mut plan, &facts.others, scope, facts.target_id, &touched, force);
+    announce::refuse_beside_open_operations(
+        &mut plan,
+        &facts.others,
+        scope,
+        facts.target_id,
+        &touched,
+        force,
+    );
     plan.checks.push(same_cluster(server, there, &target_name));
     plan.checks.extend(histories(server, there, &target_name, force));
     plan.checks.extend(stays_a_standby(facts, local, force));
     let slot = facts.use_slot.then(|| default_slot(&local.row));
-    let work = Work { facts, local, server, target, there, slot };
+    let work = FollowSteps { facts, local, server, target, there, slot };
     plan.checks.extend(work.capacity());
     plan.checks.extend(writable(&facts.places, &name));
     plan.checks.extend(login_refused(facts, target));

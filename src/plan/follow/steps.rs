@@ -15,16 +15,18 @@ use crate::pg::statement::Statement;
 use crate::plan::parts::following::{
     QUERY_S, create_slot, drop_slot, drop_stale, record_upstream, slot_of, streams, upstream,
 };
-use crate::plan::parts::standby::{AUTO_CONF, Past, replays_late};
+use crate::plan::parts::standby::{AUTO_CONF, ReplayTarget, replays_late};
 use crate::plan::register::{drop_inactive_slot, endpoint};
-use crate::plan::{Back, Check, FileOp, OnFailure, Op, Order, Phase, Plan, Probe, Request, Standby, Step};
+use crate::plan::{
+    Check, FileOp, OnFailure, Op, Order, Phase, Plan, Probe, RollbackStep, SignalRequest, Standby, Step,
+};
 use crate::registry::{NodeRow, NodeType, node};
 
 /// Seconds within which a WAL receiver releases a slot after it was repointed.
 const FREE_S: u32 = 15;
 
 /// A standby, and the node that it is to follow.
-pub(super) struct Work<'a> {
+pub(super) struct FollowSteps<'a> {
     pub(super) facts: &'a FollowFacts,
     pub(super) local: &'a NodeFacts,
     pub(super) server: &'a ServerFacts,
@@ -34,7 +36,7 @@ pub(super) struct Work<'a> {
     pub(super) slot: Option<String>,
 }
 
-impl Work<'_> {
+impl FollowSteps<'_> {
     fn name(&self) -> &str {
         &self.local.row.node_name
     }
@@ -116,7 +118,8 @@ impl Work<'_> {
     /// standby at its target.
     fn restore(&self, plan: &mut Plan, followed: Vec<String>) {
         let (facts, local) = (self.facts, self.local);
-        let mut back = |if_started: Vec<String>, step: Step| plan.rollback.push(Back { if_started, step });
+        let mut back =
+            |if_started: Vec<String>, step: Step| plan.rollback.push(RollbackStep { if_started, step });
         for holder in slot_holders(facts, local) {
             let (id, slot) = (holder.row.node_id, slot_of(&local.row).unwrap_or_default());
             let again = create_slot(format!("make_old_slot_{id}"), &endpoint(holder), &slot);
@@ -155,7 +158,7 @@ impl Work<'_> {
             Exit::Query,
         );
         for step in [free, drop_slot("drop_new_slot", &on, slot)] {
-            plan.rollback.push(Back { if_started: vec!["create_slot".into()], step });
+            plan.rollback.push(RollbackStep { if_started: vec!["create_slot".into()], step });
         }
         Some(create_slot("create_slot", &on, slot))
     }
@@ -175,11 +178,11 @@ pub(super) fn stale_slots(facts: &FollowFacts, local: &NodeFacts) -> Option<Phas
 }
 
 /// How far it must have come to stream for good: past the switch to a timeline that it is not on yet.
-fn past_switch(server: &ServerFacts, there: &ServerFacts) -> Option<Past> {
+fn past_switch(server: &ServerFacts, there: &ServerFacts) -> Option<ReplayTarget> {
     let history = there.lineage.as_ref()?.history.as_deref()?;
     let switches = parse_history(history).ok()?;
     let switch = switches.iter().find(|switch| switch.timeline >= server.timeline)?;
-    Some(Past { at: Some(switch.switch), flushed: replays_late(server) })
+    Some(ReplayTarget { at: Some(switch.switch), flushed: replays_late(server) })
 }
 
 /// The steps that point the local server at an upstream: by SQL, or by its files and a signal.
@@ -206,7 +209,7 @@ fn reload(facts: &FollowFacts, local: &NodeFacts, suffix: &str) -> Step {
     Step::new(
         format!("reload{suffix}"),
         format!("reload the configuration of node \"{}\"", local.row.node_name),
-        Op::Signal { data_directory, request: Request::Reload },
+        Op::Signal { data_directory, request: SignalRequest::Reload },
         QUERY_S,
         Exit::Follow,
     )

@@ -62,13 +62,13 @@ fn the_rollback_creates_the_old_slot_and_the_old_record_again() {
             "drop_old_slot_1"
         ]
     );
-    let back: Vec<(&str, &str)> = plan
+    let rollback: Vec<(&str, &str)> = plan
         .rollback
         .iter()
-        .map(|back| (back.if_started.first().unwrap().as_str(), back.step.id.as_str()))
+        .map(|rollback| (rollback.if_started.first().unwrap().as_str(), rollback.step.id.as_str()))
         .collect();
     assert_eq!(
-        back,
+        rollback,
         [
             ("drop_old_slot_1", "make_old_slot_1"),
             ("follow", "put_settings_back"),

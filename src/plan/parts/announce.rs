@@ -7,9 +7,9 @@ use crate::error::{Exit, sentence};
 use crate::pg::endpoint::Endpoint;
 use crate::pg::history::TimelineId;
 use crate::plan::parts::following::QUERY_S;
-use crate::plan::{Check, OnFailure, Op, Order, Origin, Phase, Plan, Probe, Scope, Step, Waiver};
+use crate::plan::{Check, OnFailure, Op, Order, Override, Phase, Plan, PlannedFor, Probe, Scope, Step};
 use crate::registry::operation::{self, OpenOperation};
-use crate::registry::schema::Present;
+use crate::registry::schema::PresentMetadata;
 use crate::units::utc;
 use crate::verb::Verb;
 
@@ -23,9 +23,9 @@ pub struct Recording {
 }
 
 /// Plans the record of an operation on the primary.
-pub fn record(present: Option<&Present>, on: &Endpoint, scope: &Scope) -> Recording {
+pub fn record(present: Option<&PresentMetadata>, on: &Endpoint, scope: &Scope) -> Recording {
     let Some(present) = present else { return Recording::default() };
-    let Some(install) = present.own_or_made() else {
+    let Some(install) = present.own_schema_statements() else {
         return Recording { step: None, check: not_recorded(present) };
     };
     let (prepare, scope) = match (present.own && !present.scoped, present.may_alter_operation) {
@@ -53,21 +53,28 @@ pub fn received(on: &Endpoint, within_s: u32) -> Step {
 
 /// Refuses to work while another operation is open on one of the nodes that a change of a standby touches (the standby first), and
 /// records what the change is planned for.
-pub fn heed(plan: &mut Plan, others: &[Other], scope: Scope, primary: i32, touched: &[i32], force: bool) {
+pub fn refuse_beside_open_operations(
+    plan: &mut Plan,
+    others: &[OtherOperation],
+    scope: Scope,
+    primary: i32,
+    touched: &[i32],
+    force: bool,
+) {
     plan.checks.extend(checks(others, scope.timeline, touched, force));
     plan.settled = settled(others);
-    plan.origin = Some(Origin { scope, primary: Some(primary) });
+    plan.origin = Some(PlannedFor { scope, primary: Some(primary) });
 }
 
 /// Returns the operations that are no longer open on their nodes: their rows are closed when this operation has ended.
-pub fn settled(others: &[Other]) -> Vec<String> {
-    let over = others.iter().filter(|other| other.standing == Standing::Over);
+pub fn settled(others: &[OtherOperation]) -> Vec<String> {
+    let over = others.iter().filter(|other| other.standing == OpenStatus::Over);
     over.map(|other| other.row.operation_id.clone()).collect()
 }
 
 /// Creates missing tables before the first effect of a change of a standby, if the role may: on a cluster that was managed by repmgr or
 /// pgbaton 0.1.0 so far. Without them the change continues, too.
-pub fn prepare(plan: &mut Plan, present: Option<&Present>) {
+pub fn prepare(plan: &mut Plan, present: Option<&PresentMetadata>) {
     let (Some(on), Some(origin)) = (&plan.announce_on, &plan.origin) else { return };
     if plan.phases.is_empty() {
         return;
@@ -87,12 +94,12 @@ pub fn prepare(plan: &mut Plan, present: Option<&Present>) {
 }
 
 /// Says that operations and promotions cannot be recorded, and what allows it; None where they can.
-pub fn not_recorded(present: &Present) -> Option<Check> {
-    present.own_or_made().is_none().then(|| cannot_record(present))
+pub fn not_recorded(present: &PresentMetadata) -> Option<Check> {
+    present.own_schema_statements().is_none().then(|| cannot_record(present))
 }
 
-fn cannot_record(present: &Present) -> Check {
-    let grants: Vec<String> = present.lacking().into_iter().map(|(_, grant)| grant).collect();
+fn cannot_record(present: &PresentMetadata) -> Check {
+    let grants: Vec<String> = present.missing_privileges().into_iter().map(|(_, grant)| grant).collect();
     let check = Check::warning("operations_not_recorded", "the operation cannot be recorded in schema \"pgbaton\"")
         .detail("Without the record, a command on a node that is cut off meanwhile does not know of this operation; the locks and the \
             journal still protect it.");
@@ -108,7 +115,7 @@ fn cannot_record(present: &Present) -> Check {
 
 /// Whether an operation of which there is a row is still open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum OpenStatus {
     /// Its node says so: a whole sentence.
     Open(String),
     /// The journal of its node cannot be read: a whole sentence. It counts as open.
@@ -119,17 +126,17 @@ pub enum Standing {
 
 /// An operation of another command, with what its node says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Other {
+pub struct OtherOperation {
     /// Its row.
     pub row: OpenOperation,
     /// The name of the node that runs it.
     pub node_name: String,
     /// Whether it is still open.
-    pub standing: Standing,
+    pub standing: OpenStatus,
 }
 
 /// Checks that no other operation is open on a node that this one would change.
-pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bool) -> Vec<Check> {
+pub fn checks(others: &[OtherOperation], timeline: TimelineId, touched: &[i32], force: bool) -> Vec<Check> {
     const NAME: &str = "other_operation";
     let mut out = Vec::new();
     for other in others {
@@ -138,8 +145,8 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
         let id = shell_words::quote(&row.operation_id);
         let changes = row.nodes.as_ref().is_none_or(|nodes| nodes.iter().any(|id| touched.contains(id)));
         let how = match &other.standing {
-            Standing::Over => continue,
-            Standing::Open(how) | Standing::Unknown(how) => how,
+            OpenStatus::Over => continue,
+            OpenStatus::Open(how) | OpenStatus::Unknown(how) => how,
         };
         if !changes {
             continue;
@@ -159,14 +166,14 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
             continue;
         }
         let mut check = Check::fail(NAME, message)
-            .detail(format!("{began} {}{}", sentence(how), at_this_moment(row, &other.node_name)))
+            .detail(format!("{began} {}{}", sentence(how), describe_open(row, &other.node_name)))
             .hint(format!(
                 "On \"{}\" run \"pgbaton operation show {id}\", then \"pgbaton operation resume {id}\" or \"pgbaton operation abandon \
                  {id}\". If its host is gone for good: \"pgbaton operation abandon {id} --force\" on this node.",
                 other.node_name
             ))
             .exit(Exit::Busy)
-            .waivable(Waiver::Force, force);
+            .overridable_by(Override::Force, force);
         if let Some(node_id) = row.node_id {
             check = check.node(node_id);
         }
@@ -176,7 +183,7 @@ pub fn checks(others: &[Other], timeline: TimelineId, touched: &[i32], force: bo
 }
 
 /// What an operation that is still open may be doing.
-fn at_this_moment(row: &OpenOperation, name: &str) -> String {
+fn describe_open(row: &OpenOperation, name: &str) -> String {
     match Verb::parse(&row.command).is_some_and(|verb| verb.traits().promotes) {
         true => format!(" It may be promoting \"{name}\" at this moment."),
         false => String::new(),
@@ -187,8 +194,8 @@ fn at_this_moment(row: &OpenOperation, name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn other(timeline: Option<u32>, nodes: Option<&[i32]>, standing: Standing) -> Other {
-        Other {
+    fn other(timeline: Option<u32>, nodes: Option<&[i32]>, standing: OpenStatus) -> OtherOperation {
+        OtherOperation {
             row: OpenOperation {
                 operation_id: "x1".into(),
                 command: "standby switchover".into(),
@@ -203,14 +210,14 @@ mod tests {
         }
     }
 
-    fn judged(other: &Other, force: bool) -> Vec<(bool, Exit)> {
+    fn judged(other: &OtherOperation, force: bool) -> Vec<(bool, Exit)> {
         let checks = checks(std::slice::from_ref(other), TimelineId(3), &[1, 3], force);
         checks.iter().map(|check| (check.stops(), check.exit)).collect()
     }
 
     #[test]
     fn an_open_operation_of_the_present_timeline_refuses_with_30_unless_forced() {
-        for standing in [Standing::Open("It runs.".into()), Standing::Unknown("No route.".into())] {
+        for standing in [OpenStatus::Open("It runs.".into()), OpenStatus::Unknown("No route.".into())] {
             for nodes in [None, Some([1, 2].as_slice())] {
                 let other = other(Some(3), nodes, standing.clone());
                 assert_eq!(judged(&other, false), [(true, Exit::Busy)], "{other:?}");
@@ -221,12 +228,12 @@ mod tests {
 
     #[test]
     fn a_row_that_is_out_of_date_never_blocks() {
-        let open = || Standing::Open("It runs.".into());
+        let open = || OpenStatus::Open("It runs.".into());
         for old in [other(None, None, open()), other(Some(2), None, open())] {
             let checks = checks(std::slice::from_ref(&old), TimelineId(3), &[1], false);
             assert!(checks.len() == 1 && !checks[0].stops(), "{old:?}");
         }
-        assert!(judged(&other(Some(3), None, Standing::Over), false).is_empty());
+        assert!(judged(&other(Some(3), None, OpenStatus::Over), false).is_empty());
         assert!(judged(&other(Some(3), Some(&[7, 8]), open()), false).is_empty());
     }
 
@@ -234,18 +241,19 @@ mod tests {
     fn columns_and_tables_that_are_missing_are_made_where_the_role_may() {
         let on = Endpoint { name: "node \"node1\"".into(), conninfo: "host=h".into(), secret: None };
         let scope = Scope { nodes: vec![1, 2], timeline: TimelineId(1), system_identifier: "7".into() };
-        let prepared = |present: &Present| match record(Some(present), &on, &scope).step.map(|step| step.op) {
-            Some(Op::Announce { prepare, scope, .. }) => Some((prepare.len(), scope.is_some())),
-            _ => None,
-        };
-        let complete = Present::example(true);
+        let prepared =
+            |present: &PresentMetadata| match record(Some(present), &on, &scope).step.map(|step| step.op) {
+                Some(Op::Announce { prepare, scope, .. }) => Some((prepare.len(), scope.is_some())),
+                _ => None,
+            };
+        let complete = PresentMetadata::example(true);
         assert_eq!(prepared(&complete), Some((0, true)));
-        let old = Present { scoped: false, ..complete.clone() };
+        let old = PresentMetadata { scoped: false, ..complete.clone() };
         assert_eq!(prepared(&old), Some((1, true)));
-        assert_eq!(prepared(&Present { may_alter_operation: false, ..old }), Some((0, false)));
-        let repmgr = Present { own: false, scoped: false, ..complete };
+        assert_eq!(prepared(&PresentMetadata { may_alter_operation: false, ..old }), Some((0, false)));
+        let repmgr = PresentMetadata { own: false, scoped: false, ..complete };
         assert!(prepared(&repmgr).is_some_and(|(statements, scoped)| statements > 2 && scoped));
-        let denied = Present { may_create: false, ..repmgr };
+        let denied = PresentMetadata { may_create: false, ..repmgr };
         let recording = record(Some(&denied), &on, &scope);
         assert!(recording.step.is_none());
         let check = recording.check.unwrap();

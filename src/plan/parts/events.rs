@@ -29,9 +29,9 @@ pub struct PlannedEvent {
     pub details: String,
     /// The other node that it is about, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<EventUpstream>,
     /// By what it is known to have gone well.
-    pub proof: Proof,
+    pub proof: EventProof,
     /// A failure is notified, too.
     pub failure: bool,
     /// What the event says of an operation that succeeds as a whole, if it does not say all of it.
@@ -54,7 +54,7 @@ pub enum Part {
 
 /// A node, for the hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Upstream {
+pub struct EventUpstream {
     /// Its id.
     pub node_id: i32,
     /// Its name.
@@ -66,7 +66,7 @@ pub struct Upstream {
 /// By what an event is known to have gone well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Proof {
+pub enum EventProof {
     /// The operation has succeeded.
     Success,
     /// The node accepts writes.
@@ -75,7 +75,7 @@ pub enum Proof {
     Upstream(i32),
 }
 
-impl From<&NodeRow> for Upstream {
+impl From<&NodeRow> for EventUpstream {
     fn from(row: &NodeRow) -> Self {
         let plain = Conninfo::parse(&row.conninfo).map(|parsed| parsed.without_secrets().to_string());
         Self { node_id: row.node_id, node_name: row.node_name.clone(), conninfo: plain.unwrap_or_default() }
@@ -90,7 +90,7 @@ impl PlannedEvent {
             node_id,
             details,
             upstream: Some(upstream.into()),
-            proof: Proof::Success,
+            proof: EventProof::Success,
             failure: true,
             part: None,
             on: None,
@@ -104,7 +104,7 @@ impl PlannedEvent {
             node_id,
             details,
             upstream: None,
-            proof: Proof::Success,
+            proof: EventProof::Success,
             failure: true,
             part: None,
             on: on.cloned(),
@@ -114,8 +114,10 @@ impl PlannedEvent {
     /// Returns the ID of the mark that says in the journal that it was sent.
     pub fn mark(&self) -> String {
         match self.proof {
-            Proof::Primary => STEP.to_string(),
-            Proof::Success | Proof::Upstream(_) => format!("{STEP} {} {}", self.event, self.node_id),
+            EventProof::Primary => STEP.to_string(),
+            EventProof::Success | EventProof::Upstream(_) => {
+                format!("{STEP} {} {}", self.event, self.node_id)
+            }
         }
     }
 }
@@ -133,7 +135,7 @@ pub fn registered(row: &NodeRow, upstream: Option<&NodeRow>, on: &Endpoint) -> P
     let kind = &row.node_type;
     let details = format!("node \"{}\" (ID {}) registered as {kind}", row.node_name, row.node_id);
     PlannedEvent {
-        upstream: upstream.map(Upstream::from),
+        upstream: upstream.map(EventUpstream::from),
         ..PlannedEvent::recorded(&format!("{kind}_register"), row.node_id, details, Some(on))
     }
 }
@@ -180,7 +182,7 @@ pub fn promotion(row: &NodeRow, failure: bool) -> PlannedEvent {
         node_id: id,
         details: format!("server \"{name}\" (ID: {id}) was successfully promoted to primary"),
         upstream: None,
-        proof: Proof::Primary,
+        proof: EventProof::Primary,
         failure,
         part: None,
         on: None,
@@ -221,7 +223,7 @@ pub fn followers(cluster: &ClusterFacts, primary: &NodeRow, former: Option<i32>)
             node_id: row.node_id,
             details: attached(primary),
             upstream: None,
-            proof: Proof::Upstream(primary.node_id),
+            proof: EventProof::Upstream(primary.node_id),
             failure: false,
             part: None,
             on: None,

@@ -8,7 +8,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::{Endpoint, Upstream};
 use crate::pg::lsn::Lsn;
 use crate::pg::statement::Statement;
-use crate::plan::parts::standby::Past;
+use crate::plan::parts::standby::ReplayTarget;
 use crate::plan::{Check, Op, Probe, Standby, Step};
 use crate::registry::{NodeRow, node};
 
@@ -88,10 +88,10 @@ pub fn drop_stale(on: &Endpoint, node_name: &str, slot: &str, exit: Exit) -> Ste
 /// A node streams from a server, and has replayed what makes it a standby of it; without `past`, what it has replayed does not matter.
 ///
 /// If our role lacks the privilege to see the state of the connection, the connection is all there is to see.
-pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Option<Past>) -> Probe {
+pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Option<ReplayTarget>) -> Probe {
     let come = match past {
         None => String::new(),
-        Some(Past { at, flushed }) => {
+        Some(ReplayTarget { at, flushed }) => {
             let column = if flushed { "flush_lsn" } else { "replay_lsn" };
             match at {
                 Some(at) => format!(" AND {column} > '{at}'::pg_lsn"),

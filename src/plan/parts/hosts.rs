@@ -10,15 +10,15 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::topology::Topology;
 use crate::pg::failure::Answered;
 use crate::pg::history::TimelineId;
-use crate::plan::far_end::Standing;
-use crate::plan::{Check, Waiver};
+use crate::plan::far_end::ServerState;
+use crate::plan::{Check, Override};
 use crate::registry::NodeType;
 
 /// What pgbaton on the host of a node says of its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostSays {
+pub enum HostReport {
     /// It was examined there.
-    Seen(Standing),
+    Seen(ServerState),
     /// Another command is running there, or an interrupted one could not be ended; whole sentences.
     Busy(String),
     /// The host responds, but the node's lock could not be taken or its server not be kept down; whole sentences.
@@ -40,7 +40,7 @@ pub enum HostVerdict {
 
 /// A node that does not respond.
 #[derive(Debug)]
-pub struct Unasked<'a> {
+pub struct UnreachableNode<'a> {
     /// The node.
     pub node: &'a NodeFacts,
     /// What its server shows all the same.
@@ -52,8 +52,8 @@ pub struct Unasked<'a> {
 }
 
 /// Says whether a server responds, but does not report its role.
-pub fn only_speaks(node: &NodeFacts) -> bool {
-    node.server.as_ref().is_err_and(|silence| silence.answered == Answered::Spoke)
+pub fn hides_its_role(node: &NodeFacts) -> bool {
+    node.server.as_ref().is_err_and(|unavailable| unavailable.answered == Answered::Spoke)
 }
 
 /// Says whether a node is, or was when it was last seen, the primary.
@@ -75,20 +75,20 @@ pub fn was_standby(topology: Option<&Topology>, node: &NodeFacts, timeline: Time
 }
 
 /// Judges a node that does not respond by what its host reports.
-pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> HostVerdict {
-    let Unasked { node, alive, was_primary, was_standby } = *unasked;
+pub fn judge(unasked: &UnreachableNode<'_>, host: Option<&HostReport>, force: bool) -> HostVerdict {
+    let UnreachableNode { node, alive, was_primary, was_standby } = *unasked;
     let (id, name) = (node.row.node_id, &node.row.node_name);
     let second =
         |message: String| Check::fail("no_other_primary", message).node(id).exit(Exit::SecondPrimary);
     let (Alive::Yes(shows) | Alive::CannotTell(shows) | Alive::NotSeen(shows)) = alive;
     match host {
         // What it shows itself says as much.
-        Some(HostSays::Seen(Standing::Running(_) | Standing::Unclear(_)))
+        Some(HostReport::Seen(ServerState::Running(_) | ServerState::Unclear(_)))
             if was_primary && matches!(alive, Alive::Yes(_)) =>
         {
             return HostVerdict::Nothing(None);
         }
-        Some(HostSays::Seen(Standing::Running(why))) => {
+        Some(HostReport::Seen(ServerState::Running(why))) => {
             let what = if was_primary { "the primary" } else { "node" };
             return HostVerdict::Stops(
                 second(format!("the server of {what} \"{name}\" is running")).detail(why.clone()).hint(
@@ -96,22 +96,22 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Hos
                 ),
             );
         }
-        Some(HostSays::Seen(Standing::Unclear(why))) if was_primary => {
+        Some(HostReport::Seen(ServerState::Unclear(why))) if was_primary => {
             return HostVerdict::Stops(
                 second(format!("the server of the primary \"{name}\" is running"))
                     .detail(why.clone())
                     .hint("Wait until it is up or down; to replace it, stop it on its host."),
             );
         }
-        Some(HostSays::Seen(Standing::Standby)) => {
+        Some(HostReport::Seen(ServerState::Standby)) => {
             return HostVerdict::NoPrimary(format!("{shows} On its host it runs in recovery."));
         }
-        Some(HostSays::Seen(Standing::Down)) if !matches!(alive, Alive::Yes(_)) => {
+        Some(HostReport::Seen(ServerState::Down)) if !matches!(alive, Alive::Yes(_)) => {
             return HostVerdict::NoPrimary(format!(
                 "{shows} On its host no server runs in its data directory."
             ));
         }
-        Some(HostSays::Busy(why)) if was_primary => {
+        Some(HostReport::Busy(why)) if was_primary => {
             return HostVerdict::Stops(
                 Check::fail("far_end_busy", format!("another operation is running on node \"{name}\""))
                     .node(id)
@@ -120,7 +120,7 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Hos
                     .exit(Exit::Busy),
             );
         }
-        Some(HostSays::Unsure(why)) if was_primary => {
+        Some(HostReport::Unsure(why)) if was_primary => {
             return HostVerdict::Stops(
                 Check::fail(
                     "far_end_busy",
@@ -130,14 +130,14 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Hos
                 .detail(why.clone())
                 .hint("Make sure that no command is running on its host and that its server does not start.")
                 .exit(Exit::Busy)
-                .waivable(Waiver::Force, force),
+                .overridable_by(Override::Force, force),
             );
         }
         _ => {}
     }
     if was_primary {
         return HostVerdict::Nothing(match host {
-            Some(HostSays::Nothing(why)) => Some(
+            Some(HostReport::Nothing(why)) => Some(
                 Check::warning(
                     "far_end",
                     format!("the host of the primary \"{name}\" could not be examined"),
@@ -148,14 +148,16 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Hos
             _ => None,
         });
     }
-    if !only_speaks(node) {
+    if !hides_its_role(node) {
         return HostVerdict::Nothing(None);
     }
     if was_standby {
         return HostVerdict::NoPrimary(format!("{shows} It is registered, and was last seen, as a standby."));
     }
     let from_host = match host {
-        Some(HostSays::Seen(Standing::Unclear(why)) | HostSays::Busy(why) | HostSays::Nothing(why)) => {
+        Some(
+            HostReport::Seen(ServerState::Unclear(why)) | HostReport::Busy(why) | HostReport::Nothing(why),
+        ) => {
             format!(" {why}")
         }
         _ => String::new(),
@@ -167,26 +169,26 @@ pub fn judge(unasked: &Unasked<'_>, host: Option<&HostSays>, force: bool) -> Hos
                 "Check the data directory on the host of \"{name}\": a standby has standby.signal, and pg_controldata says \
                  \"in archive recovery\". Or stop its server."
             ))
-            .waivable(Waiver::Force, force),
+            .overridable_by(Override::Force, force),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::cluster::Silence;
+    use crate::facts::cluster::Unavailable;
     use crate::registry::NodeRow;
 
     fn node(answered: Answered) -> NodeFacts {
-        let silence = Silence::new(answered, "no");
-        NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Err(silence) }
+        let unavailable = Unavailable::new(answered, "no");
+        NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Err(unavailable) }
     }
 
     /// The exit code that stops the promotion; with false, `--force` does not override it. None: it goes on.
     fn stops(
         answered: Answered,
         (was_primary, was_standby): (bool, bool),
-        host: Option<HostSays>,
+        host: Option<HostReport>,
     ) -> Option<(Exit, bool)> {
         let node = node(answered);
         let alive = match answered {
@@ -194,9 +196,9 @@ mod tests {
             Answered::Silent => Alive::CannotTell("It accepts.".into()),
             Answered::Nothing => Alive::NotSeen("It does not respond.".into()),
         };
-        let unasked = Unasked { node: &node, alive: &alive, was_primary, was_standby };
+        let unasked = UnreachableNode { node: &node, alive: &alive, was_primary, was_standby };
         match judge(&unasked, host.as_ref(), false) {
-            HostVerdict::Stops(check) => Some((check.exit, check.waiver.is_some())),
+            HostVerdict::Stops(check) => Some((check.exit, check.override_by.is_some())),
             HostVerdict::NoPrimary(_) | HostVerdict::Nothing(_) => None,
         }
     }
@@ -205,8 +207,8 @@ mod tests {
     const SIBLING: (bool, bool) = (false, false);
     const KNOWN: (bool, bool) = (false, true);
 
-    fn seen(standing: Standing) -> Option<HostSays> {
-        Some(HostSays::Seen(standing))
+    fn seen(standing: ServerState) -> Option<HostReport> {
+        Some(HostReport::Seen(standing))
     }
 
     fn why() -> String {
@@ -223,14 +225,14 @@ mod tests {
             {
                 let never = Some((Exit::SecondPrimary, false));
                 assert_eq!(
-                    stops(answered, who, seen(Standing::Running(why()))),
+                    stops(answered, who, seen(ServerState::Running(why()))),
                     never,
                     "{answered:?} {who:?}"
                 );
             }
         }
         for answered in [Answered::Silent, Answered::Nothing] {
-            let unclear = seen(Standing::Unclear(why()));
+            let unclear = seen(ServerState::Unclear(why()));
             assert_eq!(stops(answered, FORMER, unclear), Some((Exit::SecondPrimary, false)), "{answered:?}");
         }
     }
@@ -240,14 +242,14 @@ mod tests {
         let asked = Some((Exit::SecondPrimary, true));
         let spoke = |who, host| stops(Answered::Spoke, who, host);
         assert_eq!(spoke(SIBLING, None), asked);
-        assert_eq!(spoke(SIBLING, Some(HostSays::Nothing(why()))), asked);
-        assert_eq!(spoke(SIBLING, Some(HostSays::Busy(why()))), asked);
-        assert_eq!(spoke(SIBLING, seen(Standing::Unclear(why()))), asked);
+        assert_eq!(spoke(SIBLING, Some(HostReport::Nothing(why()))), asked);
+        assert_eq!(spoke(SIBLING, Some(HostReport::Busy(why()))), asked);
+        assert_eq!(spoke(SIBLING, seen(ServerState::Unclear(why()))), asked);
         // Another server answers in its place: of that nothing is known.
-        assert_eq!(spoke(SIBLING, seen(Standing::Down)), asked);
-        assert_eq!(spoke(SIBLING, seen(Standing::Standby)), None);
+        assert_eq!(spoke(SIBLING, seen(ServerState::Down)), asked);
+        assert_eq!(spoke(SIBLING, seen(ServerState::Standby)), None);
         assert_eq!(spoke(KNOWN, None), None);
-        assert_eq!(spoke(KNOWN, Some(HostSays::Nothing(why()))), None);
+        assert_eq!(spoke(KNOWN, Some(HostReport::Nothing(why()))), None);
         // One that does not answer at all stops nothing, as ever.
         assert_eq!(stops(Answered::Nothing, SIBLING, None), None);
     }
@@ -255,10 +257,10 @@ mod tests {
     #[test]
     fn what_is_at_work_on_the_host_of_the_last_primary_has_to_end_first() {
         let former = |host| stops(Answered::Nothing, FORMER, Some(host));
-        assert_eq!(former(HostSays::Busy(why())), Some((Exit::Busy, false)));
-        assert_eq!(former(HostSays::Unsure(why())), Some((Exit::Busy, true)));
-        assert_eq!(former(HostSays::Nothing(why())), None);
-        assert_eq!(former(HostSays::Seen(Standing::Down)), None);
-        assert_eq!(stops(Answered::Nothing, SIBLING, Some(HostSays::Busy(why()))), None);
+        assert_eq!(former(HostReport::Busy(why())), Some((Exit::Busy, false)));
+        assert_eq!(former(HostReport::Unsure(why())), Some((Exit::Busy, true)));
+        assert_eq!(former(HostReport::Nothing(why())), None);
+        assert_eq!(former(HostReport::Seen(ServerState::Down)), None);
+        assert_eq!(stops(Answered::Nothing, SIBLING, Some(HostReport::Busy(why()))), None);
     }
 }

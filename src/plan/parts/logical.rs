@@ -9,7 +9,7 @@ use crate::pg::endpoint::Endpoint;
 use crate::pg::quote::quote_literal;
 use crate::plan::parts::following::{default_slot, slot_of};
 use crate::plan::register::endpoint;
-use crate::plan::{Check, Op, Step, Waiver};
+use crate::plan::{Check, Op, Override, Step};
 
 /// Seconds for a slot to be dropped. A part of it is for its readers to come to the new primary: until then the slot there may be behind.
 const DROP_S: u32 = 20;
@@ -46,7 +46,7 @@ pub fn lost_as_seen(seen: &SeenNode, candidate: &ServerFacts) -> Vec<(String, St
 }
 
 /// Warns of copies that are behind what the readers of the primary's slots had confirmed when they were last seen.
-pub fn behind(candidate: &NodeFacts, server: &ServerFacts, seen: &SeenNode) -> Option<Check> {
+pub fn copies_behind(candidate: &NodeFacts, server: &ServerFacts, seen: &SeenNode) -> Option<Check> {
     let each = seen.slots.iter().filter_map(|slot| {
         let copy =
             server.slot(&slot.name).filter(|copy| copy.is_no_copy(slot.plugin.as_deref()).is_none())?;
@@ -67,7 +67,7 @@ pub fn behind(candidate: &NodeFacts, server: &ServerFacts, seen: &SeenNode) -> O
 }
 
 /// Checks that no logical slot of the primary gets lost; `lost` are those that would.
-pub fn survive(candidate: &NodeFacts, lost: &[(String, String)], force: bool) -> Option<Check> {
+pub fn slots_survive(candidate: &NodeFacts, lost: &[(String, String)], force: bool) -> Option<Check> {
     let each: Vec<String> = lost.iter().map(|(name, why)| format!("\"{name}\" ({why})")).collect();
     (!lost.is_empty()).then(|| {
         let message = format!(
@@ -82,7 +82,7 @@ pub fn survive(candidate: &NodeFacts, lost: &[(String, String)], force: bool) ->
                 it was created with failover = true and the standby has sync_replication_slots = on; pg_replication_slots there shows \
                 whether it is synchronized.",
             )
-            .waivable(Waiver::Force, force)
+            .overridable_by(Override::Force, force)
     })
 }
 
@@ -195,7 +195,7 @@ mod tests {
         let server =
             ServerFacts { slots: vec![copy], version_num: 170_000, ..ServerFacts::example(true, 1, 0x500) };
         let candidate = node(2, NodeType::Standby, server.clone());
-        (lost_as_seen(&seen, &server), behind(&candidate, &server, &seen))
+        (lost_as_seen(&seen, &server), copies_behind(&candidate, &server, &seen))
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::pg::quote::quote_ident;
 use crate::pg::statement::Statement;
 use crate::plan::parts::following::{QUERY_S, slot_to_make};
 use crate::plan::register::endpoint;
-use crate::plan::{Check, Op, Probe, Scope, Step, Waiver};
+use crate::plan::{Check, Op, Override, Probe, Scope, Step};
 use crate::registry::{NodeRow, NodeType, node};
 use crate::units::size;
 
@@ -128,7 +128,7 @@ fn clients_can_write(candidate: &NodeFacts, role: &RoleFacts) -> Option<Check> {
 
 /// A check that fails, and that `--force` overrides.
 fn doubtful(candidate: &NodeFacts, check: &str, message: String, force: bool) -> Check {
-    Check::fail(check, message).node(candidate.row.node_id).waivable(Waiver::Force, force)
+    Check::fail(check, message).node(candidate.row.node_id).overridable_by(Override::Force, force)
 }
 
 /// Checks that commits on the new primary have the synchronous standbys that they wait for: of those that are to follow, and of
@@ -199,7 +199,7 @@ pub fn siblings<'a>(
         .filter(|node| {
             let ours = candidate.facts().map(|server| &server.system_identifier);
             let same = |server: &ServerFacts| server.in_recovery && Some(&server.system_identifier) == ours;
-            node.facts().is_some_and(same) && cluster.twin_of(node).is_none()
+            node.facts().is_some_and(same) && cluster.other_node_of_server(node).is_none()
         })
         .filter(|node| {
             // A cascaded standby stays with its upstream as long as that is a standby itself.

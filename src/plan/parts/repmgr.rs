@@ -11,7 +11,7 @@ use crate::facts::repmgr::{self, Daemon, IS_REPMGRS, NEW_S, Repmgr};
 use crate::pg::statement::Statement;
 use crate::plan::parts::following::QUERY_S;
 use crate::plan::register::endpoint;
-use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Probe, Step, Waiver};
+use crate::plan::{Check, OnFailure, Op, Order, Override, Phase, Plan, Probe, Step};
 use crate::registry::lock::KEY;
 
 /// What repmgr does in the cluster.
@@ -66,7 +66,7 @@ impl RepmgrActivity {
                     .hint("Wait for its end, and run the command again. A repmgrd that has just been started looks the same, and so does \
                         one that no node knows.")
                     .exit(Exit::Busy)
-                    .waivable(Waiver::Force, force),
+                    .overridable_by(Override::Force, force),
             );
         }
         let paused = |repmgr: &Repmgr| repmgr.daemon == Daemon::Paused && !self.force_unpause;
@@ -112,7 +112,7 @@ impl RepmgrActivity {
             let title = |verb: &str| format!("{verb} repmgrd on node \"{name}\"");
             steps.push(
                 Step::new(format!("pause_{id}"), title("pause"), sql(true), QUERY_S, exit)
-                    .hint(instead(node)),
+                    .hint(pause_hint(node)),
             );
             plan.always.push(Step::new(
                 format!("unpause_{id}"),
@@ -158,7 +158,7 @@ impl RepmgrActivity {
                 let title = format!("check that repmgrd is paused on node \"{name}\"");
                 steps.push(
                     Step::new(format!("paused_{id}"), title, Op::Wait(probe), REST_S, exit)
-                        .hint(instead(node)),
+                        .hint(pause_hint(node)),
                 );
             }
         }
@@ -170,7 +170,7 @@ impl RepmgrActivity {
 const REST_S: u32 = 5;
 
 /// What to do about a daemon that cannot be paused.
-fn instead(node: &NodeFacts) -> String {
+fn pause_hint(node: &NodeFacts) -> String {
     format!(
         "Stop repmgrd on \"{}\" for the time being; --repmgrd-no-pause leaves it running, but then it may promote another node.",
         node.row.node_name
@@ -206,7 +206,7 @@ fn phase(title: &str, steps: Vec<Step>) -> Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::repmgr::Visit;
+    use crate::facts::repmgr::RepmgrSession;
     use crate::facts::server::ServerFacts;
     use crate::registry::{NodeRow, NodeType};
 
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_command_that_has_just_begun_is_given_way_to() {
         let (cluster, mut activity) = example();
-        let visit = |new| Visit { pid: 7, from: "process 7".into(), new, here: true };
+        let visit = |new| RepmgrSession { pid: 7, from: "process 7".into(), new, here: true };
         activity.nodes.get_mut(&3).unwrap().visits.push(visit(true));
         let refused = |activity: &RepmgrActivity, force| {
             let checks = activity.checks(&cluster, force);

@@ -9,10 +9,12 @@ use crate::error::Exit;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::facts::role::RoleFacts;
 use crate::facts::server::ServerFacts;
-use crate::facts::settings::{self, NextStart, Place, Set, Settings, TARGET_TIMELINE, TARGETS};
+use crate::facts::settings::{
+    self, NextStart, PlacedSetting, SettingPlace, Settings, TARGET_TIMELINE, TARGETS,
+};
 use crate::pg::lsn::Lsn;
 use crate::plan::parts::following::can_follow;
-use crate::plan::{Check, FileOp, Op, Setting, Step, Waiver};
+use crate::plan::{Check, FileOp, Op, Override, Setting, Step};
 use crate::registry::NodeRow;
 
 /// The file for settings that the server writes itself, which override those of the others.
@@ -48,13 +50,13 @@ pub fn cleared(found: &Settings) -> Vec<(String, String)> {
 }
 
 /// Clears what would end the recovery of a server that starts as a standby; None where nothing would.
-pub fn clear(data_directory: &Path, next: &NextStart) -> Option<FileOp> {
+pub fn clear_recovery_end(data_directory: &Path, next: &NextStart) -> Option<FileOp> {
     let set = cleared(&next.settings);
     (!set.is_empty()).then(|| write_settings(data_directory, next, Vec::new(), &set))
 }
 
-/// Undoes [`clear`], and removes other settings; None where there is nothing to do.
-pub fn unclear(data_directory: &Path, next: &NextStart, also: &[&str]) -> Option<FileOp> {
+/// Undoes [`clear_recovery_end`], and removes other settings; None where there is nothing to do.
+pub fn restore_recovery_end(data_directory: &Path, next: &NextStart, also: &[&str]) -> Option<FileOp> {
     let mut remove: Vec<String> = also.iter().map(ToString::to_string).collect();
     remove.extend(cleared(&next.settings).into_iter().map(|(name, _)| name));
     (!remove.is_empty()).then(|| write_settings(data_directory, next, remove, &next.own))
@@ -76,7 +78,7 @@ fn write_settings(
 
 /// The step that clears it, if there is something to clear.
 pub fn clear_step(name: &str, data_directory: &Path, next: &NextStart, exit: Exit) -> Option<Step> {
-    let op = Op::File(clear(data_directory, next)?);
+    let op = Op::File(clear_recovery_end(data_directory, next)?);
     let title = format!("clear the recovery target of node \"{name}\"");
     Some(Step::new("no_recovery_target", title, op, SHORT_S, exit).left_in_place(format!(
         "The recovery target of node \"{name}\" stays cleared, in postgresql.auto.conf."
@@ -88,8 +90,8 @@ pub fn clear_step(name: &str, data_directory: &Path, next: &NextStart, exit: Exi
 pub fn ends_recovery(name: &str, data_directory: &Path, next: &NextStart) -> Vec<Check> {
     let mut checks = Vec::new();
     let settings = &next.settings;
-    let stops: Vec<&Set> =
-        settings.stops().into_iter().filter(|set| set.place != Place::CommandLine).collect();
+    let stops: Vec<&PlacedSetting> =
+        settings.stops().into_iter().filter(|set| set.place != SettingPlace::CommandLine).collect();
     if !stops.is_empty() {
         checks.push(
             Check::warning(
@@ -128,13 +130,14 @@ pub fn ends_recovery(name: &str, data_directory: &Path, next: &NextStart) -> Vec
 
 /// Refuses what no file overrides and would end the recovery, where it does not matter whom it follows.
 pub fn promotes_itself(name: &str, next: &NextStart) -> Option<Check> {
-    let stops: Vec<&Set> = next.settings.fixed().into_iter().filter(|set| set.stops_recovery()).collect();
+    let stops: Vec<&PlacedSetting> =
+        next.settings.fixed().into_iter().filter(|set| set.stops_recovery()).collect();
     on_command_line(name, &stops)
 }
 
 /// A server that is to start as a standby.
 #[derive(Clone, Copy, Debug)]
-pub struct Future<'a> {
+pub struct FutureStandby<'a> {
     /// The node.
     pub row: &'a NodeRow,
     /// Its data directory.
@@ -143,7 +146,7 @@ pub struct Future<'a> {
     pub next: &'a NextStart,
 }
 
-impl Future<'_> {
+impl FutureStandby<'_> {
     /// Writes `standby.signal`.
     pub fn signal(&self) -> Op {
         Op::File(FileOp::WriteFile {
@@ -190,7 +193,7 @@ impl Future<'_> {
                 .hint(format!(
                     "Turn it on in the configuration of \"{name}\", or repeat the command with --force."
                 ))
-                .waivable(Waiver::Force, force),
+                .overridable_by(Override::Force, force),
             );
         }
         checks
@@ -204,7 +207,7 @@ impl Future<'_> {
 }
 
 /// Reports a command that becomes active on a standby.
-pub fn cleanup(name: &str, set: &Set) -> Check {
+pub fn cleanup(name: &str, set: &PlacedSetting) -> Check {
     Check::warning("archive_cleanup_command", format!("as a standby, node \"{name}\" runs archive_cleanup_command"))
         .detail(format!(
             "{set}. It removes from the archive what this node no longer needs; other nodes and backups may still need it."
@@ -213,7 +216,7 @@ pub fn cleanup(name: &str, set: &Set) -> Check {
 }
 
 /// Refuses what no file overrides.
-fn on_command_line(name: &str, fixed: &[&Set]) -> Option<Check> {
+fn on_command_line(name: &str, fixed: &[&PlacedSetting]) -> Option<Check> {
     (!fixed.is_empty()).then(|| {
         Check::fail(
             "start_options",
@@ -231,7 +234,7 @@ fn on_command_line(name: &str, fixed: &[&Set]) -> Option<Check> {
 }
 
 /// Says that settings are lower than on the primary.
-fn lower(name: &str, here: &Settings, primary_name: &str, there: &Settings) -> Option<Check> {
+fn lower_settings(name: &str, here: &Settings, primary_name: &str, there: &Settings) -> Option<Check> {
     let lower = here.lower_than(there);
     let texts: Vec<String> = lower
         .iter()
@@ -254,17 +257,17 @@ fn lower(name: &str, here: &Settings, primary_name: &str, there: &Settings) -> O
 
 /// Says that settings with which a server will start as a standby are lower than on the primary.
 pub fn next_is_lower(name: &str, next: &Settings, primary_name: &str, there: &Settings) -> Option<Check> {
-    let check = lower(name, next, primary_name, there)?;
+    let check = lower_settings(name, next, primary_name, there)?;
     Some(check.hint(format!(
         "{} No restart is needed now: the server reads it when it starts as a standby.",
-        raise(name, next, there)
+        raise_settings_hint(name, next, there)
     )))
 }
 
 /// Says what to type to raise them.
-fn raise(name: &str, here: &Settings, there: &Settings) -> String {
+fn raise_settings_hint(name: &str, here: &Settings, there: &Settings) -> String {
     let lower = here.lower_than(there);
-    let fixed = |setting: &str| here.get(setting).is_some_and(|set| set.place == Place::CommandLine);
+    let fixed = |setting: &str| here.get(setting).is_some_and(|set| set.place == SettingPlace::CommandLine);
     let lines = |on_command_line: bool| -> Vec<String> {
         let some = lower.iter().filter(|(setting, ..)| fixed(setting) == on_command_line);
         some.map(|(setting, _, value)| {
@@ -291,13 +294,13 @@ fn raise(name: &str, here: &Settings, there: &Settings) -> String {
 }
 
 /// Lists settings, as whole sentences.
-fn listed(sets: &[&Set]) -> String {
+fn listed(sets: &[&PlacedSetting]) -> String {
     let texts: Vec<String> = sets.iter().map(ToString::to_string).collect();
     format!("{}.", texts.join(", "))
 }
 
 /// Says what a standby with these settings does.
-fn effect(all: &Settings, stops: &[&Set]) -> String {
+fn effect(all: &Settings, stops: &[&PlacedSetting]) -> String {
     let action = all.get("recovery_target_action").and_then(|set| set.value.as_deref()).unwrap_or("pause");
     let mut out = Vec::new();
     if stops.iter().any(|set| TARGETS.contains(&&*set.name)) {
@@ -322,9 +325,11 @@ fn effect(all: &Settings, stops: &[&Set]) -> String {
 pub fn running(row: &NodeRow, here: &Settings, primary: Option<(&str, &Settings)>) -> Vec<Check> {
     let name = &row.node_name;
     let mut checks: Vec<Check> = on_command_line(name, &here.fixed()).into_iter().collect();
-    let stops: Vec<&Set> = here.stops().into_iter().filter(|set| set.place != Place::CommandLine).collect();
+    let stops: Vec<&PlacedSetting> =
+        here.stops().into_iter().filter(|set| set.place != SettingPlace::CommandLine).collect();
     // A configured trigger file is no danger before it is created, and then a promotion is intended.
-    let stops: Vec<&Set> = stops.into_iter().filter(|set| set.name != settings::TRIGGER_FILE).collect();
+    let stops: Vec<&PlacedSetting> =
+        stops.into_iter().filter(|set| set.name != settings::TRIGGER_FILE).collect();
     if !stops.is_empty() {
         let sql: Vec<String> = stops
             .iter()
@@ -340,10 +345,10 @@ pub fn running(row: &NodeRow, here: &Settings, primary: Option<(&str, &Settings)
         );
     }
     checks.extend(primary.and_then(|(primary_name, there)| {
-        lower(name, here, primary_name, there).map(|check| {
+        lower_settings(name, here, primary_name, there).map(|check| {
             check.hint(format!(
                 "{} Then restart it: \"pgbaton node restart\" there.",
-                raise(name, here, there)
+                raise_settings_hint(name, here, there)
             ))
         })
     }));
@@ -370,7 +375,7 @@ pub fn in_force<'a>(row: &'a NodeRow, role: Option<&'a RoleFacts>) -> Option<(&'
 
 /// How far a standby must have replayed to be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Past {
+pub struct ReplayTarget {
     /// The position: that of the switch to the present timeline; None for the last checkpoint of the upstream, which a new primary writes
     /// on its new timeline.
     pub at: Option<Lsn>,
@@ -391,7 +396,7 @@ pub fn replays_late(server: &ServerFacts) -> bool {
 mod tests {
     use super::*;
     use crate::facts::settings::in_file;
-    use crate::plan::Verdict;
+    use crate::plan::CheckResult;
     use crate::registry::NodeType;
 
     fn next(pairs: &[(&str, &str)]) -> NextStart {
@@ -403,12 +408,13 @@ mod tests {
     }
 
     fn checks(next: &NextStart, running: Option<&Settings>, primary: &Settings) -> Vec<Check> {
-        let future = Future { row: &row(), data_directory: Path::new("/data"), next };
+        let future = FutureStandby { row: &row(), data_directory: Path::new("/data"), next };
         future.checks(running, Some(("node2", primary)), false)
     }
 
     fn command_line(pairs: &[(&str, &str)]) -> Settings {
-        let set = pairs.iter().map(|(name, value)| Set::new(name, value, Place::CommandLine));
+        let set =
+            pairs.iter().map(|(name, value)| PlacedSetting::new(name, value, SettingPlace::CommandLine));
         Settings { set: set.collect(), unread: None }
     }
 
@@ -425,7 +431,11 @@ mod tests {
             let next = next(&[(name, "x"), ("recovery_target_action", "promote")]);
             assert_eq!(cleared(&next.settings), [(name.to_string(), settings::neutral(name).to_string())]);
             let [check] = checks(&next, None, &Settings::default()).try_into().unwrap();
-            assert_eq!((check.name.as_str(), check.verdict), ("recovery_target", Verdict::Warning), "{name}");
+            assert_eq!(
+                (check.name.as_str(), check.verdict),
+                ("recovery_target", CheckResult::Warning),
+                "{name}"
+            );
             assert!(check.text.detail.unwrap().contains("/data/postgresql.conf:7"));
         }
         assert!(cleared(&in_file(&[("recovery_min_apply_delay", "5min")])).is_empty());
@@ -446,14 +456,16 @@ mod tests {
         let next = NextStart { own, ..next(&[("recovery_target", "immediate")]) };
         let data = Path::new("/data");
         let Some(FileOp::WriteSettings { remove, set, mode, .. }) =
-            unclear(data, &next, &["primary_conninfo"])
+            restore_recovery_end(data, &next, &["primary_conninfo"])
         else {
             panic!()
         };
         assert_eq!(remove, ["primary_conninfo", "recovery_target"]);
         assert_eq!((set.len(), mode), (1, 0o640));
         let quiet = NextStart::default();
-        assert!(unclear(data, &quiet, &[]).is_none() && clear(data, &quiet).is_none());
+        assert!(
+            restore_recovery_end(data, &quiet, &[]).is_none() && clear_recovery_end(data, &quiet).is_none()
+        );
     }
 
     #[test]
@@ -488,7 +500,7 @@ mod tests {
     fn lower_settings_are_refused_with_the_lines_to_change() {
         let primary = in_file(&[("max_connections", "80"), ("max_wal_senders", "20")]);
         let mut here = in_file(&[("max_connections", "50")]);
-        here.add(Set::new("max_wal_senders", "5", Place::CommandLine));
+        here.add(PlacedSetting::new("max_wal_senders", "5", SettingPlace::CommandLine));
         let [check] = running(&row(), &here, Some(("node2", &primary))).try_into().unwrap();
         assert!(check.stops() && check.name == "standby_settings");
         let hint = check.text.hint.unwrap();

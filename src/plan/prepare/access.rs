@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Change, Node, Password, Requirement, RequirementStatus, Use, Work};
-use crate::facts::prepare::SetUp;
+use super::{Change, Node, Password, PrepareAssessment, Requirement, RequirementStatus, ServerUse};
+use crate::facts::prepare::ServerSetup;
 use crate::pg::hba::edit::{self, Line};
 use crate::pg::hba::{Connection, Decision, Purpose, Rule, Source, Tls, decide, needs_password};
-use crate::pg::passfile::{Entry, Standing};
-use crate::plan::{Check, Waiver};
+use crate::pg::passfile::{EntryStatus, PassfileEntry};
+use crate::plan::{Check, Override};
 
 /// The rules that the server has.
 struct Rules<'a> {
@@ -19,7 +19,7 @@ struct Rules<'a> {
     main: &'a str,
 }
 
-impl Work<'_> {
+impl PrepareAssessment<'_> {
     /// Returns all connections that have to be allowed.
     pub(super) fn connections(&self) -> Vec<Connection> {
         let wanted = self.wanted;
@@ -56,13 +56,13 @@ impl Work<'_> {
     }
 
     /// Requires that `pg_hba.conf` allows all connections, and keeps the lines that are missing.
-    pub(super) fn hba(&mut self, set_up: &SetUp) {
+    pub(super) fn hba(&mut self, set_up: &ServerSetup) {
         let main = self.facts.hba.path.display().to_string();
         let Some(rules) = &set_up.rules else {
             self.add(
                 Requirement {
                     name: "pg_hba".into(),
-                    uses: Use::ALL.to_vec(),
+                    uses: ServerUse::ALL.to_vec(),
                     has: format!("not visible to \"{}\"", set_up.asked_as),
                     needs: "lines for every node".into(),
                     status: RequirementStatus::Cannot,
@@ -102,7 +102,7 @@ impl Work<'_> {
         for rule in rules {
             if let Some(error) = &rule.error {
                 self.checks.push(
-                    Check::fail("pg_hba_errors", format!("{} has an error: {error}", rule.place(main)))
+                    Check::fail("pg_hba_errors", format!("{} has an error: {error}", rule.location(main)))
                         .detail("The server does not load a pg_hba.conf with errors, so new lines would have no effect either.")
                         .hint("Correct the line, then run the command again."),
                 );
@@ -153,7 +153,7 @@ impl Work<'_> {
         self.add(
             Requirement {
                 name: "pg_hba".into(),
-                uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
+                uses: vec![ServerUse::Primary, ServerUse::Standby, ServerUse::RewindSource],
                 has: found,
                 needs: format!("allows {who}"),
                 status: if ok { RequirementStatus::Ok } else { RequirementStatus::Missing },
@@ -201,7 +201,7 @@ impl Work<'_> {
         self.add(
             Requirement {
                 name: "ssl".into(),
-                uses: Use::ALL.to_vec(),
+                uses: ServerUse::ALL.to_vec(),
                 has: if ssl { "on" } else { "off" }.into(),
                 needs: format!("on: the conninfo of {} requires TLS", node.name),
                 status: if ssl { RequirementStatus::Ok } else { RequirementStatus::Cannot },
@@ -250,7 +250,7 @@ impl Work<'_> {
     /// Names a rule once, however many connections it matches.
     fn in_the_way(&mut self, rule: &Rule, what: &str, detail: String, hint: &str, main: &str) {
         let method = rule.auth_method.as_deref().unwrap_or_default();
-        let message = format!("{} {what}, by \"{method}\"", rule.place(main));
+        let message = format!("{} {what}, by \"{method}\"", rule.location(main));
         if self.checks.iter().any(|check| check.message == message) {
             return;
         }
@@ -258,7 +258,7 @@ impl Work<'_> {
             Check::fail("pg_hba_order", message)
                 .detail(detail)
                 .hint(hint)
-                .waivable(Waiver::Force, self.wanted.force),
+                .overridable_by(Override::Force, self.wanted.force),
         );
     }
 
@@ -269,7 +269,7 @@ impl Work<'_> {
             self.add(
                 Requirement {
                     name: "pg_hba".into(),
-                    uses: vec![Use::Primary, Use::Standby, Use::RewindSource],
+                    uses: vec![ServerUse::Primary, ServerUse::Standby, ServerUse::RewindSource],
                     has: format!("no address: {why}"),
                     needs: format!("allows {name}"),
                     status: RequirementStatus::Cannot,
@@ -301,10 +301,10 @@ impl Work<'_> {
             let mut missing = Vec::new();
             let mut others = Vec::new();
             for entry in self.entries() {
-                match entry.standing(&text) {
-                    Standing::Missing => missing.push(entry),
-                    Standing::Right(_) => {}
-                    Standing::Other(line) => others.push((line, entry)),
+                match entry.status(&text) {
+                    EntryStatus::Missing => missing.push(entry),
+                    EntryStatus::Right(_) => {}
+                    EntryStatus::Other(line) => others.push((line, entry)),
                 }
             }
             let path = file.path.display();
@@ -331,7 +331,7 @@ impl Work<'_> {
             self.add(
                 Requirement {
                     name: "pgpass".into(),
-                    uses: Use::ALL.to_vec(),
+                    uses: ServerUse::ALL.to_vec(),
                     has,
                     needs: format!("every node in \"{path}\""),
                     status: if ok { RequirementStatus::Ok } else { RequirementStatus::Missing },
@@ -362,14 +362,14 @@ impl Work<'_> {
     }
 
     /// Returns the lines that a password file needs: each node's database and its replication connections.
-    pub(super) fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<PassfileEntry> {
         let wanted = self.wanted;
-        let mut out: Vec<Entry> = Vec::new();
+        let mut out: Vec<PassfileEntry> = Vec::new();
         for node in &wanted.nodes {
             for (dbname, role) in
                 [(wanted.database.as_str(), &wanted.role), ("replication", &wanted.replication_role)]
             {
-                let entry = Entry {
+                let entry = PassfileEntry {
                     host: node.host.clone(),
                     port: node.port.clone(),
                     dbname: dbname.to_string(),

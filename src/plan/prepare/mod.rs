@@ -1,10 +1,10 @@
 //! `node prepare`: what a server has and needs for replication, and the plan that adds what is missing.
 //!
-//! [`Work::of`] judges facts, requirement by requirement, and keeps with each one what would meet it; the table, the plan, the
+//! [`PrepareAssessment::of`] judges facts, requirement by requirement, and keeps with each one what would meet it; the table, the plan, the
 //! diffs and what is printed for an administrator are all made of that one value.
 
 mod access;
-mod act;
+mod plan_builder;
 mod roles;
 mod settings;
 
@@ -14,20 +14,20 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::facts::prepare::SetUp;
+use crate::facts::prepare::ServerSetup;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::hba::edit::Line;
-use crate::pg::hba::{Connection, Decision, Source, Surroundings, Tls, decide, needs_password};
-use crate::pg::passfile::Entry;
+use crate::pg::hba::{Connection, Decision, HbaContext, Source, Tls, decide, needs_password};
+use crate::pg::passfile::PassfileEntry;
 use crate::plan::Check;
 use crate::secret::Secret;
 
-pub use act::{FileChange, Prepared, Printed, included_directory};
+pub use plan_builder::{FileChange, Prepared, Printed, included_directory};
 
 /// What a server can be in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Use {
+pub enum ServerUse {
     /// The primary.
     Primary,
     /// A standby.
@@ -38,7 +38,7 @@ pub enum Use {
     RewindSource,
 }
 
-impl Use {
+impl ServerUse {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Primary, Self::Standby, Self::RewindTarget, Self::RewindSource];
 
@@ -86,7 +86,7 @@ pub struct Requirement {
     pub name: String,
     /// What it is for.
     #[serde(rename = "for")]
-    pub uses: Vec<Use>,
+    pub uses: Vec<ServerUse>,
     /// What there is.
     pub has: String,
     /// What there has to be.
@@ -131,10 +131,10 @@ enum Change {
     Hba(Vec<Line>),
     /// Lines in a password file, or its mode.
     Passfile {
-        /// The number of the file in [`Facts::passfiles`].
+        /// The number of the file in [`PrepareFacts::passfiles`].
         at: usize,
         /// The lines.
-        entries: Vec<Entry>,
+        entries: Vec<PassfileEntry>,
     },
 }
 
@@ -193,7 +193,7 @@ impl Password {
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct PrepareRequest {
     /// The node.
     pub node_name: String,
     /// The hosts in its conninfo, with their addresses where they are known.
@@ -222,7 +222,7 @@ pub struct Wanted {
     pub force: bool,
 }
 
-impl Wanted {
+impl PrepareRequest {
     /// Returns the roles, each once.
     fn roles(&self) -> Vec<&str> {
         let mut out = vec![self.role.as_str()];
@@ -240,9 +240,9 @@ impl Wanted {
 
 /// What there is.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct PrepareFacts {
     /// The server; None on a host where there is none yet.
-    pub set_up: Option<SetUp>,
+    pub set_up: Option<ServerSetup>,
     /// `pg_hba.conf`.
     pub hba: FileNow,
     /// `postgresql.conf`.
@@ -256,14 +256,14 @@ pub struct Facts {
     /// The files that libpq looks for passwords in.
     pub passfiles: Vec<FileNow>,
     /// What rules mean here.
-    pub around: Surroundings,
+    pub around: HbaContext,
     /// There are standbys that follow this server already.
     pub has_standbys: bool,
 }
 
 /// Where statements are run.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct PrepareEndpoints {
     /// The server, as the superuser.
     pub server: Endpoint,
     /// The database of the metadata, as the superuser.
@@ -274,18 +274,18 @@ pub struct Places {
 
 /// All that was judged.
 #[derive(Debug)]
-pub struct Work<'a> {
-    facts: &'a Facts,
-    wanted: &'a Wanted,
+pub struct PrepareAssessment<'a> {
+    facts: &'a PrepareFacts,
+    wanted: &'a PrepareRequest,
     items: Vec<Item>,
     checks: Vec<Check>,
     /// The block in `pg_hba.conf` has to be moved before the first rule.
     to_top: bool,
 }
 
-impl<'a> Work<'a> {
+impl<'a> PrepareAssessment<'a> {
     /// Judges what there is.
-    pub fn of(facts: &'a Facts, wanted: &'a Wanted) -> Self {
+    pub fn of(facts: &'a PrepareFacts, wanted: &'a PrepareRequest) -> Self {
         let mut work = Self { facts, wanted, items: Vec::new(), checks: Vec::new(), to_top: false };
         if let Some(set_up) = &facts.set_up {
             work.settings(set_up);

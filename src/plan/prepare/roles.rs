@@ -1,13 +1,13 @@
 //! The roles with exactly the privileges that they need, their passwords, and the database.
 
-use super::{Change, Password, Requirement, RequirementStatus, Use, Work};
-use crate::facts::prepare::{REWIND_FUNCTIONS, ROLE_FUNCTIONS, RoleNow, SetUp};
+use super::{Change, Password, PrepareAssessment, Requirement, RequirementStatus, ServerUse};
+use crate::facts::prepare::{REWIND_FUNCTIONS, ROLE_FUNCTIONS, RoleNow, ServerSetup};
 use crate::pg::quote::quote_ident;
 use crate::pg::verifier;
-use crate::plan::{Check, Waiver};
+use crate::plan::{Check, Override};
 
-impl Work<'_> {
-    pub(super) fn roles(&mut self, set_up: &SetUp) {
+impl PrepareAssessment<'_> {
+    pub(super) fn roles(&mut self, set_up: &ServerSetup) {
         let wanted = self.wanted;
         let role = set_up.roles.get(&wanted.role);
         self.role("role", &wanted.role, role);
@@ -20,21 +20,26 @@ impl Work<'_> {
         let role = role.unwrap_or(&no_role);
         self.grant(
             "pg_monitor",
-            &Use::ALL,
+            &ServerUse::ALL,
             role.monitors || role.superuser,
             format!("GRANT pg_monitor TO {name};"),
         );
         if set_up.version_num >= 150_000 {
             let may = role.checkpoints || role.superuser;
-            self.grant("pg_checkpoint", &Use::ALL, may, format!("GRANT pg_checkpoint TO {name};"));
+            self.grant("pg_checkpoint", &ServerUse::ALL, may, format!("GRANT pg_checkpoint TO {name};"));
             let statement =
                 format!("GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name TO {name};");
-            self.grant("alter_system", &[Use::Standby], role.alters_system || role.superuser, statement);
+            self.grant(
+                "alter_system",
+                &[ServerUse::Standby],
+                role.alters_system || role.superuser,
+                statement,
+            );
         } else {
             self.add(
                 Requirement {
                     name: "alter_system".into(),
-                    uses: vec![Use::Standby],
+                    uses: vec![ServerUse::Standby],
                     has: "superuser only before PostgreSQL 15".into(),
                     needs: "pgbaton on each host, which writes the file".into(),
                     status: RequirementStatus::Ok,
@@ -44,8 +49,8 @@ impl Work<'_> {
             );
         }
         self.database(set_up);
-        self.functions(set_up, "execute", &[Use::Primary, Use::Standby], &ROLE_FUNCTIONS);
-        self.functions(set_up, "execute_rewind", &[Use::RewindSource], &REWIND_FUNCTIONS);
+        self.functions(set_up, "execute", &[ServerUse::Primary, ServerUse::Standby], &ROLE_FUNCTIONS);
+        self.functions(set_up, "execute_rewind", &[ServerUse::RewindSource], &REWIND_FUNCTIONS);
     }
 
     fn role(&mut self, what: &str, name: &str, role: Option<&RoleNow>) {
@@ -68,7 +73,7 @@ impl Work<'_> {
         self.add(
             Requirement {
                 name: what.into(),
-                uses: Use::ALL.to_vec(),
+                uses: ServerUse::ALL.to_vec(),
                 has,
                 needs: format!("\"{name}\" with LOGIN REPLICATION"),
                 status,
@@ -78,7 +83,7 @@ impl Work<'_> {
         );
     }
 
-    fn grant(&mut self, name: &str, uses: &[Use], has: bool, statement: String) {
+    fn grant(&mut self, name: &str, uses: &[ServerUse], has: bool, statement: String) {
         self.add(
             Requirement {
                 name: name.into(),
@@ -92,7 +97,7 @@ impl Work<'_> {
         );
     }
 
-    fn database(&mut self, set_up: &SetUp) {
+    fn database(&mut self, set_up: &ServerSetup) {
         let (role, database) = (quote_ident(&self.wanted.role), quote_ident(&self.wanted.database));
         let (has, change) = match &set_up.database {
             None => (
@@ -114,7 +119,7 @@ impl Work<'_> {
         self.add(
             Requirement {
                 name: "database".into(),
-                uses: Use::ALL.to_vec(),
+                uses: ServerUse::ALL.to_vec(),
                 has,
                 needs: format!("\"{}\", where the role can create schemas", self.wanted.database),
                 status: if change.is_some() { RequirementStatus::Missing } else { RequirementStatus::Ok },
@@ -124,7 +129,7 @@ impl Work<'_> {
         );
     }
 
-    fn functions(&mut self, set_up: &SetUp, name: &str, uses: &[Use], functions: &[&str]) {
+    fn functions(&mut self, set_up: &ServerSetup, name: &str, uses: &[ServerUse], functions: &[&str]) {
         let superuser = set_up.roles.get(&self.wanted.role).is_some_and(|role| role.superuser);
         let known = set_up.roles.contains_key(&self.wanted.role) && set_up.database.is_some();
         let denied = |function: &&&str| {
@@ -162,7 +167,7 @@ impl Work<'_> {
     }
 
     /// The passwords that the server has stored, compared with those known on this host.
-    pub(super) fn passwords(&mut self, set_up: &SetUp) {
+    pub(super) fn passwords(&mut self, set_up: &ServerSetup) {
         let needed = self.asks_for_password();
         if !set_up.superuser {
             return;
@@ -210,7 +215,7 @@ impl Work<'_> {
             self.add(
                 Requirement {
                     name: name.into(),
-                    uses: Use::ALL.to_vec(),
+                    uses: ServerUse::ALL.to_vec(),
                     has: has.into(),
                     needs,
                     status,
@@ -247,7 +252,7 @@ impl Work<'_> {
         let check = Check::fail("password", message)
             .detail("Other nodes and sessions may use its current password.")
             .hint(hint);
-        if in_recovery { check } else { check.waivable(Waiver::Force, self.wanted.force) }
+        if in_recovery { check } else { check.overridable_by(Override::Force, self.wanted.force) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings: what is in force, what the files say, what is required.
 
-use super::{Change, Requirement, RequirementStatus, Use, Work};
-use crate::facts::prepare::{SetUp, SettingNow};
+use super::{Change, PrepareAssessment, Requirement, RequirementStatus, ServerUse};
+use crate::facts::prepare::{ServerSetup, SettingNow};
 use crate::plan::Check;
 
 /// WAL senders beyond one for each other node: a clone takes two, a backup and a login that is tried one each.
@@ -14,15 +14,15 @@ const USUAL: usize = 10;
 /// What a setting has to be.
 struct Need {
     name: &'static str,
-    uses: Vec<Use>,
+    uses: Vec<ServerUse>,
     needs: String,
     /// What it is set to where it is not.
     value: String,
     fits: Box<dyn Fn(&str) -> bool>,
 }
 
-impl Work<'_> {
-    pub(super) fn settings(&mut self, set_up: &SetUp) {
+impl PrepareAssessment<'_> {
+    pub(super) fn settings(&mut self, set_up: &ServerSetup) {
         for error in &set_up.file_errors {
             self.checks.push(
                 Check::fail("configuration_files", format!("a configuration file has an error: {error}"))
@@ -77,15 +77,11 @@ impl Work<'_> {
         }
     }
 
-    fn needs(&self, set_up: &SetUp) -> Vec<Need> {
-        use Use::{Primary, RewindSource, RewindTarget, Standby};
+    fn needs(&self, set_up: &ServerSetup) -> Vec<Need> {
+        use ServerUse::{Primary, RewindSource, RewindTarget, Standby};
         let others = self.wanted.nodes.len().saturating_sub(1);
-        let need = |name, uses: &[Use], needs: &str, value: &str, fits: Box<dyn Fn(&str) -> bool>| Need {
-            name,
-            uses: uses.to_vec(),
-            needs: needs.to_string(),
-            value: value.to_string(),
-            fits,
+        let need = |name, uses: &[ServerUse], needs: &str, value: &str, fits: Box<dyn Fn(&str) -> bool>| {
+            Need { name, uses: uses.to_vec(), needs: needs.to_string(), value: value.to_string(), fits }
         };
         let on = || Box::new(|value: &str| is_on(value));
         let at_least = |least: usize| -> Box<dyn Fn(&str) -> bool> {
@@ -95,7 +91,7 @@ impl Work<'_> {
         let mut out = vec![
             need(
                 "wal_level",
-                &Use::ALL,
+                &ServerUse::ALL,
                 "replica or logical",
                 "replica",
                 Box::new(|value| {
@@ -160,7 +156,7 @@ impl Work<'_> {
     }
 
     /// Other nodes must reach the address in the conninfo; where that is a socket's directory, nothing has to listen.
-    fn listen_addresses(&self, set_up: &SetUp) -> Option<Need> {
+    fn listen_addresses(&self, set_up: &ServerSetup) -> Option<Need> {
         let hosts = self.wanted.own_hosts.clone();
         if hosts.is_empty() {
             return None;
@@ -198,7 +194,7 @@ impl Work<'_> {
         };
         Some(Need {
             name: "listen_addresses",
-            uses: Use::ALL.to_vec(),
+            uses: ServerUse::ALL.to_vec(),
             needs: format!("* or {first}"),
             value,
             fits: Box::new(fits),

@@ -8,7 +8,7 @@ fn setting(value: &str, context: &str) -> SettingNow {
 }
 
 /// A server as initdb makes it, with a role and a database that have everything.
-fn set_up() -> SetUp {
+fn set_up() -> ServerSetup {
     let settings = [
         ("wal_level", "replica", "postmaster"),
         ("max_wal_senders", "10", "postmaster"),
@@ -31,7 +31,7 @@ fn set_up() -> SetUp {
         alters_system: true,
         ..RoleNow::default()
     };
-    SetUp {
+    ServerSetup {
         version_num: 150_000,
         superuser: true,
         asked_as: "postgres".into(),
@@ -45,7 +45,7 @@ fn set_up() -> SetUp {
             denied: Vec::new(),
         }),
         rules: Some(vec![rule(1, "trust")]),
-        ..SetUp::default()
+        ..ServerSetup::default()
     }
 }
 
@@ -74,8 +74,8 @@ fn node(name: &str, address: &str) -> Node {
     }
 }
 
-fn wanted() -> Wanted {
-    Wanted {
+fn wanted() -> PrepareRequest {
+    PrepareRequest {
         node_name: "node1".into(),
         own_hosts: vec!["node1".into(), "10.0.0.1".into()],
         role: "repmgr".into(),
@@ -92,45 +92,45 @@ fn wanted() -> Wanted {
     }
 }
 
-fn facts(set_up: SetUp) -> Facts {
+fn facts(set_up: ServerSetup) -> PrepareFacts {
     let file =
         |path: &str| FileNow { path: path.into(), text: Some(String::new()), mode: 0o600, closed: None };
-    Facts {
+    PrepareFacts {
         set_up: Some(set_up),
         hba: file("/data/pg_hba.conf"),
         conf: file("/data/postgresql.conf"),
         own_conf: FileNow { text: None, ..file("/data/pgbaton.conf") },
         passfiles: vec![file("/home/.pgpass")],
-        ..Facts::default()
+        ..PrepareFacts::default()
     }
 }
 
-fn places() -> Places {
+fn places() -> PrepareEndpoints {
     let on = Endpoint { name: "node \"node1\"".into(), conninfo: "host=node1".into(), secret: None };
-    Places { server: on.clone(), database: on.clone(), own: on }
+    PrepareEndpoints { server: on.clone(), database: on.clone(), own: on }
 }
 
 /// Says how things stand that are not met: `wal_level missing`.
-fn unmet(facts: &Facts, wanted: &Wanted) -> Vec<String> {
-    let requirements = Work::of(facts, wanted).requirements();
+fn unmet(facts: &PrepareFacts, wanted: &PrepareRequest) -> Vec<String> {
+    let requirements = PrepareAssessment::of(facts, wanted).requirements();
     let unmet = requirements.iter().filter(|one| one.status != RequirementStatus::Ok);
     unmet.map(|one| format!("{} {}", one.name, one.status.name())).collect()
 }
 
-fn changed(name: &str, change: impl Fn(&mut SettingNow)) -> Facts {
+fn changed(name: &str, change: impl Fn(&mut SettingNow)) -> PrepareFacts {
     let mut set_up = set_up();
     change(set_up.settings.get_mut(name).unwrap());
     facts(set_up)
 }
 
-fn failed(facts: &Facts, wanted: &Wanted) -> Vec<String> {
-    let plan = Work::of(facts, wanted).prepared(&places()).plan;
+fn failed(facts: &PrepareFacts, wanted: &PrepareRequest) -> Vec<String> {
+    let plan = PrepareAssessment::of(facts, wanted).prepared(&places()).plan;
     assert_eq!(plan.defect(), None);
     plan.checks.iter().filter(|check| check.stops()).map(|check| check.name.clone()).collect()
 }
 
-fn steps(facts: &Facts, wanted: &Wanted) -> Vec<String> {
-    let plan = Work::of(facts, wanted).prepared(&places()).plan;
+fn steps(facts: &PrepareFacts, wanted: &PrepareRequest) -> Vec<String> {
+    let plan = PrepareAssessment::of(facts, wanted).prepared(&places()).plan;
     assert_eq!(plan.defect(), None);
     plan.steps().map(|step| step.id.clone()).collect()
 }
@@ -139,9 +139,9 @@ fn steps(facts: &Facts, wanted: &Wanted) -> Vec<String> {
 fn nothing_is_to_be_done_where_everything_is_there() {
     let (facts, wanted) = (facts(set_up()), wanted());
     assert_eq!(unmet(&facts, &wanted), [""; 0]);
-    let made = Work::of(&facts, &wanted).prepared(&places());
+    let made = PrepareAssessment::of(&facts, &wanted).prepared(&places());
     assert!(made.plan.is_empty() && made.plan.verify.is_empty() && made.files.is_empty());
-    assert_eq!(Work::of(&facts, &wanted).printed().sql, [""; 0]);
+    assert_eq!(PrepareAssessment::of(&facts, &wanted).printed().sql, [""; 0]);
 }
 
 #[test]
@@ -198,16 +198,16 @@ fn slots_of_others_and_more_nodes_count() {
     let mut set_up = set_up();
     set_up.other_slots = 8;
     assert_eq!(unmet(&facts(set_up.clone()), &wanted()), ["max_replication_slots missing"]);
-    let text = Work::of(&facts(set_up), &wanted()).printed().sql;
+    let text = PrepareAssessment::of(&facts(set_up), &wanted()).printed().sql;
     assert_eq!(text, ["ALTER SYSTEM SET max_replication_slots = '11';"]);
     // Where no slots are wanted, none are needed.
     let none = changed("max_replication_slots", |now| now.value = "0".into());
-    assert_eq!(unmet(&none, &Wanted { slots: false, ..wanted() }), [""; 0]);
+    assert_eq!(unmet(&none, &PrepareRequest { slots: false, ..wanted() }), [""; 0]);
 }
 
 #[test]
 fn archiving_is_set_up_where_it_was_asked_for() {
-    let archives = Wanted {
+    let archives = PrepareRequest {
         archive_command: Some("cp %p /archive/%f".into()),
         restore_command: Some("cp /archive/%f %p".into()),
         ..wanted()
@@ -215,7 +215,7 @@ fn archiving_is_set_up_where_it_was_asked_for() {
     let found = unmet(&facts(set_up()), &archives);
     assert_eq!(found, ["archive_mode missing", "archive_command missing", "restore_command missing"]);
     let work_facts = facts(set_up());
-    assert_eq!(Work::of(&work_facts, &archives).restarts(), ["archive_mode"]);
+    assert_eq!(PrepareAssessment::of(&work_facts, &archives).restarts(), ["archive_mode"]);
     // While archiving is off, the server does not show the command that the file has.
     let waits = changed("archive_command", |now| {
         now.file = Some(FileValue { value: "cp %p /archive/%f".into(), file: "/x".into(), line: 1 });
@@ -231,9 +231,14 @@ fn a_role_gets_exactly_what_it_lacks() {
     set_up.roles.clear();
     set_up.database = None;
     let work_facts = facts(set_up.clone());
-    let printed = Work::of(
+    let printed = PrepareAssessment::of(
         &work_facts,
-        &Wanted { role: "it's".into(), database: "d\"b".into(), replication_role: "it's".into(), ..wanted() },
+        &PrepareRequest {
+            role: "it's".into(),
+            database: "d\"b".into(),
+            replication_role: "it's".into(),
+            ..wanted()
+        },
     )
     .printed();
     assert_eq!(
@@ -250,7 +255,7 @@ fn a_role_gets_exactly_what_it_lacks() {
     // Earlier versions have less to grant.
     set_up.version_num = 140_000;
     let work_facts = facts(set_up.clone());
-    assert_eq!(Work::of(&work_facts, &wanted()).printed().sql.len(), 3);
+    assert_eq!(PrepareAssessment::of(&work_facts, &wanted()).printed().sql.len(), 3);
     // A superuser needs nothing but a connection.
     let all = RoleNow { login: true, superuser: true, ..RoleNow::default() };
     set_up.roles.insert("repmgr".into(), all);
@@ -263,8 +268,8 @@ fn a_role_gets_exactly_what_it_lacks() {
 }
 
 /// Rules that allow no connection.
-fn refused() -> SetUp {
-    SetUp { rules: Some(vec![rule(1, "reject")]), ..set_up() }
+fn refused() -> ServerSetup {
+    ServerSetup { rules: Some(vec![rule(1, "reject")]), ..set_up() }
 }
 
 #[test]
@@ -278,7 +283,7 @@ fn lines_are_written_once_for_all_nodes_and_taken_back_if_the_server_refuses_the
         steps(&work_facts, &asked),
         ["pgpass_0", "password_repmgr", "pg_hba", "pg_hba_errors", "reload"]
     );
-    let made = Work::of(&work_facts, &asked).prepared(&places());
+    let made = PrepareAssessment::of(&work_facts, &asked).prepared(&places());
     assert_eq!(made.plan.rollback.len(), 1);
     let hba = made.files.iter().find(|file| file.path.ends_with("pg_hba.conf")).unwrap();
     assert_eq!(hba.new.matches("# node2\n").count(), 2, "{}", hba.new);
@@ -287,39 +292,39 @@ fn lines_are_written_once_for_all_nodes_and_taken_back_if_the_server_refuses_the
     assert!(!shown.contains("hunter") && !shown.contains("SCRAM-SHA-256$"), "{shown}");
     assert!(made.plan.steps().all(|step| !matches!(step.op, Op::File(FileOp::WriteFile { .. }))));
     // A network stands for the nodes.
-    let network = Wanted { networks: vec![hba::network("10.0.0.0/8").unwrap()], ..asked };
-    let made = Work::of(&work_facts, &network).printed();
+    let network = PrepareRequest { networks: vec![hba::network("10.0.0.0/8").unwrap()], ..asked };
+    let made = PrepareAssessment::of(&work_facts, &network).printed();
     assert_eq!(made.pg_hba.len(), 2, "{made:?}");
 }
 
 #[test]
 fn a_password_is_needed_only_where_a_rule_asks_for_it() {
-    let missing = Wanted { passwords: BTreeMap::new(), ..wanted() };
+    let missing = PrepareRequest { passwords: BTreeMap::new(), ..wanted() };
     assert_eq!(failed(&facts(set_up()), &missing), [""; 0]);
     assert_eq!(failed(&facts(refused()), &missing), ["password"]);
-    assert!(Work::of(&facts(refused()), &missing).lacks_password());
-    let by_trust = Wanted { method: "trust".into(), ..missing.clone() };
+    assert!(PrepareAssessment::of(&facts(refused()), &missing).lacks_password());
+    let by_trust = PrepareRequest { method: "trust".into(), ..missing.clone() };
     assert_eq!(failed(&facts(refused()), &by_trust), [""; 0]);
     let unwanted = BTreeMap::from([("repmgr".to_string(), Password::Unwanted)]);
-    let without = Wanted { passwords: unwanted, ..wanted() };
+    let without = PrepareRequest { passwords: unwanted, ..wanted() };
     assert_eq!(failed(&facts(refused()), &without), ["no_password"]);
-    let by_certificate = Wanted { method: "cert".into(), ..without };
+    let by_certificate = PrepareRequest { method: "cert".into(), ..without };
     assert_eq!(failed(&facts(refused()), &by_certificate), [""; 0]);
     let work_facts = facts(refused());
-    let lines = Work::of(&work_facts, &by_certificate).printed().pg_hba;
+    let lines = PrepareAssessment::of(&work_facts, &by_certificate).printed().pg_hba;
     assert!(lines.iter().all(|line| line.starts_with("hostssl ")), "{lines:?}");
 }
 
 #[test]
 fn the_password_of_the_cluster_is_not_changed_unasked() {
     let mut set_up = refused();
-    let stored = |password: &str| Some(crate::pg::verifier::of(&Secret::new(password)));
+    let stored = |password: &str| Some(crate::pg::verifier::scram_verifier(&Secret::new(password)));
     set_up.roles.get_mut("repmgr").unwrap().stored = stored("hunter-two");
     assert_eq!(failed(&facts(set_up.clone()), &wanted()), [""; 0]);
     assert!(!steps(&facts(set_up.clone()), &wanted()).contains(&"password_repmgr".to_string()));
     set_up.roles.get_mut("repmgr").unwrap().stored = stored("another");
     assert_eq!(failed(&facts(set_up.clone()), &wanted()), ["password"]);
-    let forced = Wanted { force: true, ..wanted() };
+    let forced = PrepareRequest { force: true, ..wanted() };
     assert_eq!(failed(&facts(set_up.clone()), &forced), [""; 0]);
     assert!(steps(&facts(set_up.clone()), &forced).contains(&"password_repmgr".to_string()));
     // On a standby it is not to be changed at all.
@@ -339,7 +344,7 @@ fn what_cannot_be_written_stops_everything() {
     let mut work_facts = facts(set_up());
     work_facts.hba.closed = Some("This user may not.".into());
     assert_eq!(failed(&work_facts, &wanted()), [""; 0]);
-    let lesser = SetUp { superuser: false, rules: None, ..set_up() };
+    let lesser = ServerSetup { superuser: false, rules: None, ..set_up() };
     assert_eq!(failed(&facts(lesser.clone()), &wanted()), ["superuser"]);
     assert_eq!(unmet(&facts(lesser), &wanted()), ["pg_hba cannot"]);
 }
@@ -348,16 +353,16 @@ fn what_cannot_be_written_stops_everything() {
 fn a_rule_above_the_block_counts_and_one_below_does_not() {
     let block = "# pgbaton: begin\nhost repmgr repmgr 10.0.0.9/32 md5\n# pgbaton: end\n";
     let at = |line, text: String| {
-        let mut work_facts = facts(SetUp { rules: Some(vec![rule(line, "reject")]), ..set_up() });
+        let mut work_facts = facts(ServerSetup { rules: Some(vec![rule(line, "reject")]), ..set_up() });
         work_facts.hba.text = Some(text);
         failed(&work_facts, &wanted())
     };
     assert_eq!(at(1, format!("host all,replication all all reject\n{block}")), ["pg_hba_order"]);
     assert_eq!(at(4, format!("{block}host all,replication all all reject\n")), [""; 0]);
-    let mut work_facts = facts(SetUp { rules: Some(vec![rule(1, "reject")]), ..set_up() });
+    let mut work_facts = facts(ServerSetup { rules: Some(vec![rule(1, "reject")]), ..set_up() });
     work_facts.hba.text = Some(format!("host all,replication all all reject\n{block}"));
-    let forced = Wanted { force: true, ..wanted() };
-    let made = Work::of(&work_facts, &forced).prepared(&places());
+    let forced = PrepareRequest { force: true, ..wanted() };
+    let made = PrepareAssessment::of(&work_facts, &forced).prepared(&places());
     let hba = made.files.iter().find(|file| file.path.ends_with("pg_hba.conf")).unwrap();
     assert!(hba.new.starts_with("# pgbaton: begin") && hba.new.contains("10.0.0.9"), "{}", hba.new);
 }
@@ -365,8 +370,8 @@ fn a_rule_above_the_block_counts_and_one_below_does_not() {
 #[test]
 fn a_rule_that_was_made_for_our_connections_is_not_overridden_unasked() {
     let with = |rule: Rule, force: bool| {
-        let work_facts = facts(SetUp { rules: Some(vec![rule]), ..set_up() });
-        failed(&work_facts, &Wanted { force, ..wanted() })
+        let work_facts = facts(ServerSetup { rules: Some(vec![rule]), ..set_up() });
+        failed(&work_facts, &PrepareRequest { force, ..wanted() })
     };
     // Unknown cases may be refused by default.
     assert_eq!(with(rule(1, "reject"), false), [""; 0]);
@@ -380,7 +385,8 @@ fn a_rule_that_was_made_for_our_connections_is_not_overridden_unasked() {
     let role = Rule { user_name: Some(vec!["repmgr".into()]), ..rule(1, "ldap") };
     assert_eq!(with(role.clone(), false), ["pg_hba_order"]);
     // Also where there is a block above it already.
-    let mut work_facts = facts(SetUp { rules: Some(vec![Rule { line_number: 4, ..role }]), ..set_up() });
+    let mut work_facts =
+        facts(ServerSetup { rules: Some(vec![Rule { line_number: 4, ..role }]), ..set_up() });
     work_facts.hba.text = Some("# pgbaton: begin\n# pgbaton: end\n".into());
     assert_eq!(failed(&work_facts, &wanted()), ["pg_hba_order"]);
 }
@@ -394,7 +400,7 @@ fn a_conninfo_that_insists_on_tls_gets_lines_for_tls_and_a_server_that_has_it() 
     assert!(unmet(&work_facts, &asked).contains(&"ssl cannot".to_string()));
     work_facts.around.ssl = true;
     assert_eq!(failed(&work_facts, &asked), [""; 0]);
-    let lines = Work::of(&work_facts, &asked).printed().pg_hba;
+    let lines = PrepareAssessment::of(&work_facts, &asked).printed().pg_hba;
     assert!(lines.iter().all(|line| line.starts_with("hostssl ")), "{lines:?}");
     // A line from before stays that node's, also when another one is added.
     work_facts.hba.text = Some(
@@ -407,11 +413,17 @@ fn a_conninfo_that_insists_on_tls_gets_lines_for_tls_and_a_server_that_has_it() 
         ..rule(2, "scram-sha-256")
     };
     work_facts.set_up.as_mut().unwrap().rules = Some(vec![first]);
-    let made = Work::of(&work_facts, &asked).prepared(&places());
+    let made = PrepareAssessment::of(&work_facts, &asked).prepared(&places());
     let hba = made.files.iter().find(|file| file.path.ends_with("pg_hba.conf")).unwrap();
     assert!(hba.new.contains("10.0.0.1/32 scram") && hba.new.contains("# node2"), "{}", hba.new);
     // A client that does not require it is allowed by either.
-    assert!(Work::of(&work_facts, &wanted()).printed().pg_hba.iter().all(|line| line.starts_with("host ")));
+    assert!(
+        PrepareAssessment::of(&work_facts, &wanted())
+            .printed()
+            .pg_hba
+            .iter()
+            .all(|line| line.starts_with("host "))
+    );
 }
 
 #[test]
@@ -419,7 +431,7 @@ fn only_our_own_address_is_added_to_those_that_somebody_has_chosen() {
     let set = |now: &str, hosts: &[&str]| {
         let facts = changed("listen_addresses", |setting| setting.value = now.into());
         let own_hosts = hosts.iter().map(ToString::to_string).collect();
-        Work::of(&facts, &Wanted { own_hosts, ..wanted() }).printed().sql.join("")
+        PrepareAssessment::of(&facts, &PrepareRequest { own_hosts, ..wanted() }).printed().sql.join("")
     };
     let to = |value: &str| format!("ALTER SYSTEM SET listen_addresses = '{value}';");
     assert_eq!(set("localhost", &["node1", "10.0.0.1"]), to("*"));
@@ -453,7 +465,7 @@ fn standbys_are_raised_before_their_primary() {
     let mut work_facts = changed("max_wal_senders", |now| now.value = "1".into());
     work_facts.has_standbys = true;
     let asked = wanted();
-    let plan = Work::of(&work_facts, &asked).prepared(&places()).plan;
+    let plan = PrepareAssessment::of(&work_facts, &asked).prepared(&places()).plan;
     assert!(plan.checks.iter().any(|check| check.name == "standbys_first"));
 }
 
@@ -463,6 +475,6 @@ fn a_host_without_a_server_has_a_password_file_only() {
     work_facts.set_up = None;
     assert_eq!(unmet(&work_facts, &wanted()), ["pgpass missing"]);
     assert_eq!(steps(&work_facts, &wanted()), ["pgpass_0"]);
-    let missing = Wanted { passwords: BTreeMap::new(), ..wanted() };
+    let missing = PrepareRequest { passwords: BTreeMap::new(), ..wanted() };
     assert_eq!(failed(&work_facts, &missing), ["password"]);
 }

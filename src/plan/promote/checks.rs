@@ -7,14 +7,14 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::topology::SeenNode;
 use crate::plan::parts::following::slot_to_make;
-use crate::plan::parts::kept::{Kept, for_former};
 use crate::plan::parts::new_primary::{self, sender_and_slot_capacity, siblings, silent_witnesses};
 use crate::plan::parts::standby::{in_force, refuses_to_follow};
+use crate::plan::parts::wal_retention::{WalRetention, retain_for_former_primary};
 use crate::plan::parts::{announce, logical};
-use crate::plan::{Check, Verdict, Waiver};
+use crate::plan::{Check, CheckResult, Override};
 
 /// What was examined, and what the steps need of it.
-pub(super) struct Examined<'a> {
+pub(super) struct PromoteChecks<'a> {
     /// All checks, in the order in which they are shown.
     pub(super) checks: Vec<Check>,
     /// Bytes of the failed primary's WAL that will be missing; None for unknown.
@@ -32,12 +32,12 @@ pub(super) fn examine<'a>(
     candidate: &NodeFacts,
     server: &ServerFacts,
     former: Option<&NodeFacts>,
-) -> Examined<'a> {
+) -> PromoteChecks<'a> {
     let mut checks = no_other_primary(facts, candidate, server, options);
     let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
     checks.extend(announce::checks(&facts.others, server.timeline, &touched, options.force));
     // If the promotion is refused anyway, nothing can be lost.
-    let gone = former.filter(|_| !checks.iter().any(|check| check.stops() && check.waiver.is_none()));
+    let gone = former.filter(|_| !checks.iter().any(|check| check.stops() && check.override_by.is_none()));
     let (missing, wal_lost_bytes) = missing(facts, gone, server);
     checks.extend(none_has_more(facts, candidate, server, options));
     checks.extend(missing);
@@ -60,11 +60,12 @@ pub(super) fn examine<'a>(
     checks.extend(logical::held_back(candidate, server, following.iter().copied()));
     let to_make = following.iter().filter(|node| slot_to_make(&node.row, candidate).is_some()).count();
     let role = facts.roles.get(&facts.node_id);
-    let kept = gone.map(|gone| for_former(gone, candidate, server, role, facts.use_slots, to_make));
-    let Kept { check, slot: kept_slot } = kept.unwrap_or_default();
+    let kept =
+        gone.map(|gone| retain_for_former_primary(gone, candidate, server, role, facts.use_slots, to_make));
+    let WalRetention { check, slot: kept_slot } = kept.unwrap_or_default();
     checks.extend(check);
     checks.extend(facts.repmgr_activity.checks(&facts.cluster, options.force));
-    Examined { checks, wal_lost_bytes, following, kept_slot }
+    PromoteChecks { checks, wal_lost_bytes, following, kept_slot }
 }
 
 /// Checks what the candidate itself can do as a primary, and which logical slots it has.
@@ -78,14 +79,14 @@ fn candidate_fitness(
     let mut checks = new_primary::promotion_fitness(candidate, server, None, role, options.force);
     checks.extend(
         new_primary::recovery_target(candidate, role)
-            .map(|check| check.waivable(Waiver::AcceptDataLoss, options.accept_data_loss)),
+            .map(|check| check.overridable_by(Override::AcceptDataLoss, options.accept_data_loss)),
     );
     let seen =
         facts.topology.iter().flat_map(|seen| &seen.nodes).filter(|seen| seen.was_primary == Some(true));
     let seen: Vec<&SeenNode> = seen.collect();
     let lost: Vec<_> = seen.iter().flat_map(|seen| logical::lost_as_seen(seen, server)).collect();
-    checks.extend(logical::survive(candidate, &lost, options.force));
-    checks.extend(seen.iter().filter_map(|seen| logical::behind(candidate, server, seen)));
+    checks.extend(logical::slots_survive(candidate, &lost, options.force));
+    checks.extend(seen.iter().filter_map(|seen| logical::copies_behind(candidate, server, seen)));
     checks
 }
 
@@ -105,7 +106,7 @@ fn sibling_follows(
     // The cluster needs a primary now; the sibling can follow it later.
     let checks = refused.into_iter().map(|check| match stays(&check) {
         true => sibling_stays(sibling, &check),
-        false => Check { verdict: Verdict::Warning, ..check },
+        false => Check { verdict: CheckResult::Warning, ..check },
     });
     (follows, checks.collect())
 }

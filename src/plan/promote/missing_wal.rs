@@ -5,7 +5,7 @@ use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
-use crate::plan::{Check, Waiver};
+use crate::plan::{Check, Override};
 
 /// Checks that no reachable standby has WAL that this one lacks.
 pub(super) fn none_has_more(
@@ -22,7 +22,9 @@ pub(super) fn none_has_more(
             checks.extend(left_behind(facts, other, candidate, server, options));
         }
         let Some(theirs) = other.facts().filter(|theirs| theirs.in_recovery) else { continue };
-        if theirs.system_identifier != server.system_identifier || facts.cluster.twin_of(other).is_some() {
+        if theirs.system_identifier != server.system_identifier
+            || facts.cluster.other_node_of_server(other).is_some()
+        {
             continue;
         }
         let (id, name) = (other.row.node_id, &other.row.node_name);
@@ -31,7 +33,7 @@ pub(super) fn none_has_more(
                 .node(id)
                 .exit(Exit::DataLoss)
                 .hint(format!("Promote that one: run \"pgbaton standby promote --node-id {id}\"."))
-                .waivable(Waiver::AcceptDataLoss, options.accept_data_loss)
+                .overridable_by(Override::AcceptDataLoss, options.accept_data_loss)
         };
         if theirs.timeline > server.timeline {
             checks.push(fail(format!("standby \"{name}\" is on a newer timeline")).detail(format!(
@@ -95,7 +97,7 @@ fn left_behind(
                 server.timeline
             ))
             .hint(format!("Start \"{name}\" if that is possible; otherwise promote \"{own}\" with --accept-data-loss."))
-            .waivable(Waiver::AcceptDataLoss, options.accept_data_loss),
+            .overridable_by(Override::AcceptDataLoss, options.accept_data_loss),
     )
 }
 

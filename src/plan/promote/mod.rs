@@ -20,19 +20,19 @@ use crate::facts::role::RoleFacts;
 use crate::facts::topology::Topology;
 use crate::pg::lsn::Lsn;
 use crate::plan::keep_down::AsStandby;
-use crate::plan::parts::announce::{self, Other};
-use crate::plan::parts::hosts::HostSays;
+use crate::plan::parts::announce::{self, OtherOperation};
+use crate::plan::parts::hosts::HostReport;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::register::endpoint;
 use crate::plan::{Check, FarEnd, Plan};
 use crate::registry::NodeType;
-use crate::registry::schema::Present;
+use crate::registry::schema::PresentMetadata;
 use crate::system::command::Command;
 
-use checks::{Examined, examine};
+use checks::{PromoteChecks, examine};
 use missing_wal::none_has_more;
 use other_primary::no_other_primary;
-use steps::Work;
+use steps::PromoteSteps;
 
 /// What the plan depends on.
 #[derive(Debug)]
@@ -44,15 +44,15 @@ pub struct PromoteFacts {
     /// The node to promote.
     pub node_id: i32,
     /// What there is of metadata; None if it could not be queried.
-    pub metadata: Option<Present>,
+    pub metadata: Option<PresentMetadata>,
     /// The operations of other commands that have not reported their end.
-    pub others: Vec<Other>,
+    pub others: Vec<OtherOperation>,
     /// The saved topology.
     pub topology: Option<Topology>,
     /// Where the WAL of the dead primary ends, where its own files say so.
     pub former_end: Option<Lsn>,
     /// What pgbaton on the hosts of the others reports, if it was queried.
-    pub hosts: BTreeMap<i32, HostSays>,
+    pub hosts: BTreeMap<i32, HostReport>,
     /// The servers of former primaries that would start as a primary: they are kept from that before anything else is done.
     pub to_keep_down: Vec<(FarEnd, AsStandby)>,
     /// What repmgr does meanwhile.
@@ -97,13 +97,13 @@ pub fn plan(facts: &PromoteFacts, options: PromoteOptions) -> Promotion {
     };
     let former = former(&facts.cluster, facts.node_id);
     let examined = examine(facts, options, candidate, server, former);
-    let Examined { checks, wal_lost_bytes, following, kept_slot } = examined;
+    let PromoteChecks { checks, wal_lost_bytes, following, kept_slot } = examined;
     let former = former.map(|node| node.row.node_id);
     let settled = announce::settled(&facts.others);
     let mut plan = Plan { checks, settled, back_failed: Exit::Promotion, ..Plan::nothing(title(candidate)) };
     if !plan.checks.iter().any(Check::stops) {
         let on = endpoint(candidate);
-        Work { facts, candidate, server, on, former, following }.add_to(&mut plan, kept_slot);
+        PromoteSteps { facts, candidate, server, on, former, following }.add_to(&mut plan, kept_slot);
     }
     Promotion { plan, wal_lost_bytes, former }
 }

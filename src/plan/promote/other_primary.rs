@@ -5,8 +5,8 @@ use crate::assess::alive::{Alive, alive, streams_from};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
-use crate::plan::parts::hosts::{self, HostVerdict, Unasked};
-use crate::plan::{Check, Waiver};
+use crate::plan::parts::hosts::{self, HostVerdict, UnreachableNode};
+use crate::plan::{Check, Override};
 use crate::registry::NodeType;
 
 pub(super) fn no_other_primary(
@@ -47,7 +47,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
         let (id, name) = (other.row.node_id, &other.row.node_name);
         let fail = |message: String| Check::fail(NAME, message).node(id).exit(Exit::SecondPrimary);
         if let Some(server) = other.facts() {
-            if !server.in_recovery && facts.cluster.twin_of(other).is_none() {
+            if !server.in_recovery && facts.cluster.other_node_of_server(other).is_none() {
                 checks.push(
                     fail(format!("node \"{name}\" is a primary and accepts writes"))
                         .detail(format!("It is on timeline {}.", server.timeline))
@@ -62,7 +62,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
         // A registered standby that does not respond may have been promoted meanwhile, without a record.
         let was_primary = hosts::was_primary(facts.topology.as_ref(), other);
         let alive = alive(&facts.cluster, other);
-        let unasked = Unasked {
+        let unasked = UnreachableNode {
             node: other,
             alive: &alive,
             was_primary,
@@ -92,7 +92,7 @@ fn no_primary(facts: &PromoteFacts, candidate: &NodeFacts, options: PromoteOptio
                 fail(format!("cannot determine whether the primary \"{name}\" is alive"))
                     .detail(why)
                     .hint("Make sure that it is stopped, and run the command again; or repeat the command with --force.")
-                    .waivable(Waiver::Force, options.force),
+                    .overridable_by(Override::Force, options.force),
             ),
             Alive::Yes(why) | Alive::CannotTell(why) | Alive::NotSeen(why) => silent.push((other, why)),
         }

@@ -13,17 +13,18 @@ use crate::plan::parts::following::{
     QUERY_S, STREAMS_S, create_slot_for, drop_slot, follow_by_sql, record_upstream, slot_of, slot_to_make,
     streams, upstream,
 };
-use crate::plan::parts::hosts::only_speaks;
+use crate::plan::parts::hosts::hides_its_role;
 use crate::plan::parts::new_primary::{checkpoint, new_primary, on_new_timeline, scope, update_witnesses};
-use crate::plan::parts::standby::{Past, replays_late};
+use crate::plan::parts::standby::{ReplayTarget, replays_late};
 use crate::plan::register::endpoint;
 use crate::plan::{
-    Back, FarEnd, Look, OnFailure, OnResume, Op, Order, Origin, Phase, Plan, Probe, Step, Verify,
+    FarEnd, FinalCheck, OnFailure, OnResume, Op, Order, Phase, Plan, PlannedFor, Probe, RollbackStep, Step,
+    Verify,
 };
-use crate::registry::schema::Present;
+use crate::registry::schema::PresentMetadata;
 
 /// A promotion that nothing stands against.
-pub(super) struct Work<'a> {
+pub(super) struct PromoteSteps<'a> {
     pub(super) facts: &'a PromoteFacts,
     pub(super) candidate: &'a NodeFacts,
     pub(super) server: &'a ServerFacts,
@@ -35,7 +36,7 @@ pub(super) struct Work<'a> {
     pub(super) following: Vec<&'a NodeFacts>,
 }
 
-impl Work<'_> {
+impl PromoteSteps<'_> {
     /// Adds all steps to the plan; `kept_slot` is the slot to create for the former primary.
     pub(super) fn add_to(&self, plan: &mut Plan, kept_slot: Option<String>) {
         let (cluster, activity) = (&self.facts.cluster, &self.facts.repmgr_activity);
@@ -45,7 +46,7 @@ impl Work<'_> {
         activity.pause(plan, cluster, Exit::Promotion);
         self.create_slots(plan, kept_slot);
         activity.recheck(plan, cluster, None, Exit::Promotion);
-        plan.origin = Some(Origin { scope: scope(cluster, self.server), primary: self.former });
+        plan.origin = Some(PlannedFor { scope: scope(cluster, self.server), primary: self.former });
         plan.phases.push(Phase {
             title: "promote".into(),
             order: Order::InOrder,
@@ -123,7 +124,7 @@ impl Work<'_> {
         let for_former = self.former.zip(kept_slot).map(|(id, slot)| (id, slot, None));
         for (node_id, slot, replayed) in for_siblings.chain(for_former) {
             let id = format!("create_slot_{node_id}");
-            plan.rollback.push(Back {
+            plan.rollback.push(RollbackStep {
                 if_started: vec![id.clone()],
                 step: drop_slot(format!("drop_slot_{node_id}"), &self.on, &slot),
             });
@@ -139,14 +140,14 @@ impl Work<'_> {
     }
 
     /// What is looked at once more in the moment before the promotion.
-    fn last_look(&self) -> Look {
+    fn last_look(&self) -> FinalCheck {
         let cluster = &self.facts.cluster;
-        Look {
+        FinalCheck {
             node_id: self.facts.node_id,
             timeline: self.server.timeline,
             others: self
                 .other_data_nodes()
-                .filter(|node| cluster.twin_of(node).is_none())
+                .filter(|node| cluster.other_node_of_server(node).is_none())
                 .map(|node| (node.row.node_id, endpoint(node)))
                 .collect(),
             relock: true,
@@ -169,7 +170,7 @@ impl Work<'_> {
         .no_return();
         // A resumed operation may be hours old, and a dead primary may have returned.
         // A server that responds and never reports its role has been judged by other evidence, and will not report more by then.
-        for other in self.other_data_nodes().filter(|node| !only_speaks(node)) {
+        for other in self.other_data_nodes().filter(|node| !hides_its_role(node)) {
             promote = promote.requires(Probe::NoPrimary { on: endpoint(other) });
         }
         promote
@@ -178,7 +179,7 @@ impl Work<'_> {
     /// Registers the new primary.
     fn record(&self) -> Step {
         let name = self.name();
-        let install = self.facts.metadata.as_ref().and_then(Present::own_or_made);
+        let install = self.facts.metadata.as_ref().and_then(PresentMetadata::own_schema_statements);
         let title = match install.as_ref().is_some_and(|install| !install.is_empty()) {
             true => format!("prepare schema pgbaton, and register node \"{name}\" as the primary"),
             false => format!("register node \"{name}\" as the primary"),
@@ -217,7 +218,7 @@ impl Work<'_> {
         let settings = |id: i32| self.facts.roles.get(&id).map(|role| &role.settings);
         let (here, there) = (settings(sibling.row.node_id), settings(self.facts.node_id));
         let pauses = here.zip(there).is_some_and(|(here, there)| !here.lower_than(there).is_empty());
-        let past = Past { at: None, flushed: pauses || sibling.facts().is_some_and(replays_late) };
+        let past = ReplayTarget { at: None, flushed: pauses || sibling.facts().is_some_and(replays_late) };
         Verify {
             title: format!("node \"{}\" streams from \"{}\"", sibling.row.node_name, self.name()),
             probe: streams(&self.on, self.server.version_num, &sibling.row.node_name, Some(past)),

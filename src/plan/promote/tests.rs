@@ -3,17 +3,17 @@
 use super::*;
 use crate::assess::alive::Alive;
 use crate::assess::alive::alive;
-use crate::facts::cluster::Silence;
+use crate::facts::cluster::Unavailable;
 use crate::facts::server::ServerFacts;
 use crate::facts::server::{Receiver, Sender};
 use crate::operation::course;
 use crate::pg::failure::Answered;
 use crate::plan::FileOp;
-use crate::plan::far_end::{Reached, Standing};
+use crate::plan::far_end::{Reached, ServerState};
 use crate::registry::NodeRow;
 
-fn silent(answered: Answered) -> Silence {
-    Silence::new(answered, "no luck")
+fn silent(answered: Answered) -> Unavailable {
+    Unavailable::new(answered, "no luck")
 }
 
 /// A failed primary, node 2 to be promoted, node 3 another standby; no node streams.
@@ -34,7 +34,7 @@ fn facts() -> PromoteFacts {
         cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
         roles: BTreeMap::from([(2, RoleFacts::example()), (3, RoleFacts::example())]),
         node_id: 2,
-        metadata: Some(Present::example(true)),
+        metadata: Some(PresentMetadata::example(true)),
         others: Vec::new(),
         topology: None,
         former_end: None,
@@ -100,7 +100,7 @@ fn a_server_of_another_cluster_at_the_address_of_the_primary_is_not_the_primary(
     let node = facts.cluster.node(1).unwrap();
     assert!(matches!(alive(&facts.cluster, node), Alive::NotSeen(why) if why.contains("another cluster")));
     assert_eq!(facts.cluster.primaries().count(), 0);
-    assert_eq!(facts.cluster.disown_strangers(Some(2)), [1]);
+    assert_eq!(facts.cluster.discard_foreign_servers(Some(2)), [1]);
     assert_eq!(stops(&facts, ASKED), None);
     let plan = plan(&facts, ASKED).plan;
     let said = plan.checks.iter().find(|check| check.name == "node_not_asked").unwrap();
@@ -112,12 +112,12 @@ fn a_server_of_another_cluster_at_the_address_of_the_primary_is_not_the_primary(
     assert_eq!(facts.cluster.system_identifier(), Some("8"));
     facts.cluster.meant = Some("7".into());
     assert_eq!(facts.cluster.system_identifier(), Some("7"));
-    assert_eq!(facts.cluster.disown_strangers(Some(2)), [1]);
+    assert_eq!(facts.cluster.discard_foreign_servers(Some(2)), [1]);
     assert_eq!(stops(&facts, ASKED), None);
 
     // A server that responds and rejects every connection has not shown its cluster.
     facts.cluster.nodes[0].server = Err(silent(Answered::Spoke));
-    assert_eq!(facts.cluster.disown_strangers(Some(2)), Vec::<i32>::new());
+    assert_eq!(facts.cluster.discard_foreign_servers(Some(2)), Vec::<i32>::new());
     assert_eq!(stops(&facts, ALL), second_primary());
 }
 
@@ -139,8 +139,8 @@ fn what_the_former_primary_needs_is_kept_from_before_the_promotion_on() {
     let kept = plan(&facts, ASKED).plan;
     let ids: Vec<&str> = kept.steps().map(|step| step.id.as_str()).collect();
     assert_eq!(ids[..3], ["create_slot_3", "create_slot_1", "promote"]);
-    let back: Vec<&str> = kept.rollback.iter().map(|back| back.step.id.as_str()).collect();
-    assert_eq!(back, ["drop_slot_3", "drop_slot_1"]);
+    let rollback: Vec<&str> = kept.rollback.iter().map(|undo| undo.step.id.as_str()).collect();
+    assert_eq!(rollback, ["drop_slot_3", "drop_slot_1"]);
     assert_eq!(kept.defect(), None);
     // While it is alive there is no promotion, and nothing is reported about it.
     facts.cluster.nodes[0].server = Ok(ServerFacts::example(false, 1, 0x600));
@@ -163,11 +163,11 @@ fn a_sibling_that_shows_nobody_what_it_is_stops_it_unless_something_else_proves_
     };
     // What it would say at that moment is what it says now.
     never_asked(&facts, forced);
-    let says = |facts: &mut PromoteFacts, standing| facts.hosts.insert(3, HostSays::Seen(standing));
-    says(&mut facts, Standing::Standby);
+    let says = |facts: &mut PromoteFacts, standing| facts.hosts.insert(3, HostReport::Seen(standing));
+    says(&mut facts, ServerState::Standby);
     assert_eq!(stops(&facts, ASKED), None);
     never_asked(&facts, ASKED);
-    says(&mut facts, Standing::Running("It runs.".into()));
+    says(&mut facts, ServerState::Running("It runs.".into()));
     assert_eq!(stops(&facts, ASKED), second_primary());
     facts.hosts.clear();
     let seen = |was_primary, timeline| Topology {
@@ -198,15 +198,15 @@ fn the_host_of_the_last_primary_decides_whatever_is_forced() {
     assert_eq!(stops(&facts, ASKED), second_primary());
     assert_eq!(stops(&facts, ALL), None);
     let says = |facts: &mut PromoteFacts, says| facts.hosts.insert(1, says);
-    says(&mut facts, HostSays::Seen(Standing::Down));
+    says(&mut facts, HostReport::Seen(ServerState::Down));
     assert_eq!(stops(&facts, ASKED), None);
-    says(&mut facts, HostSays::Seen(Standing::Running("It runs.".into())));
+    says(&mut facts, HostReport::Seen(ServerState::Running("It runs.".into())));
     assert_eq!(stops(&facts, ALL), second_primary());
     facts.cluster.nodes[0].server = Err(silent(Answered::Nothing));
     assert_eq!(stops(&facts, ALL), second_primary());
-    says(&mut facts, HostSays::Busy("A command.".into()));
+    says(&mut facts, HostReport::Busy("A command.".into()));
     assert_eq!(stops(&facts, ALL), Some(("far_end_busy".into(), Exit::Busy)));
-    says(&mut facts, HostSays::Nothing("No ssh.".into()));
+    says(&mut facts, HostReport::Nothing("No ssh.".into()));
     assert_eq!(stops(&facts, ASKED), None);
 }
 
@@ -258,7 +258,7 @@ fn more_wal_and_a_newer_timeline_elsewhere_are_not_forced_but_accepted() {
 }
 
 #[test]
-fn a_doubtful_candidate_is_waived_by_force() {
+fn a_doubtful_candidate_is_overridden_by_force() {
     type Doubt = (&'static str, fn(&mut PromoteFacts));
     let doubts: [Doubt; 5] = [
         ("apply_delay", |facts| facts.roles.get_mut(&2).unwrap().apply_delay_ms = 60_000),
@@ -367,14 +367,17 @@ fn the_old_primary_is_kept_down_by_the_first_step_and_that_is_taken_back_by_what
     let step = with.steps().next().unwrap();
     assert_eq!((step.at, step.interruptible), (Some(1), false));
     assert_eq!(step.op.to_string(), "rm /set; write /data/standby.signal");
-    let back = &with.rollback[0];
-    assert_eq!((back.if_started.as_slice(), back.step.at), (&["keep_down_1".to_string()][..], Some(1)));
+    let rollback = &with.rollback[0];
     assert_eq!(
-        back.step.op.to_string(),
+        (rollback.if_started.as_slice(), rollback.step.at),
+        (&["keep_down_1".to_string()][..], Some(1))
+    );
+    assert_eq!(
+        rollback.step.op.to_string(),
         "rm /data/standby.signal, if this operation has written it; rm /unset"
     );
     // Abandon takes it back as well; after the point of no return nothing does.
-    let undone = |past| course::undo(&with, past).rollback.iter().any(|undone| undone == back);
+    let undone = |past| course::undo(&with, past).rollback.iter().any(|undone| undone == rollback);
     assert!(undone(false) && !undone(true));
     // Another promotion of the same node knows its own file.
     facts.now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1);

@@ -8,7 +8,7 @@ mod witness;
 pub use primary::{PrimaryFacts, primary};
 pub use standby::{StandbyFacts, same_cluster, same_history, standby};
 pub use unregister::unregister;
-pub use witness::{Contact, Here, There, WitnessFacts, wants_extension, witness};
+pub use witness::{Contact, NamedPrimary, WitnessFacts, WitnessServer, wants_extension, witness};
 
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -17,7 +17,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
 use crate::plan::parts::new_primary;
-use crate::plan::{Check, OnFailure, Order, Phase, Plan, Step, Verify, Waiver};
+use crate::plan::{Check, OnFailure, Order, Override, Phase, Plan, Step, Verify};
 use crate::registry::{NodeRow, node};
 
 /// Seconds that one statement on the metadata may take.
@@ -25,7 +25,7 @@ const QUERY_S: u32 = 30;
 
 /// Options of register and unregister.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct RegisterOptions {
     /// `--force`.
     pub force: bool,
     /// Seconds to wait until the record has reached the standby; None not to wait.
@@ -35,12 +35,12 @@ pub struct Options {
 }
 
 /// Checks that neither the id nor the name belongs to another node.
-fn names<'a>(
+fn check_unique_names<'a>(
     rows: impl Iterator<Item = &'a NodeRow>,
     row: &NodeRow,
     local: &ServerFacts,
     cluster: &ClusterFacts,
-    options: Options,
+    options: RegisterOptions,
 ) -> Vec<Check> {
     let mut checks = Vec::new();
     let shown = |name: &str| shown_application_name(name, local.version_num);
@@ -56,7 +56,7 @@ fn names<'a>(
                     .hint(
                         "Choose another node_id, or repeat the command with --force if the node was renamed.",
                     )
-                    .waivable(Waiver::Force, options.force),
+                    .overridable_by(Override::Force, options.force),
                 );
             }
             // Its old record leads to a running server that is not this one: two servers with one number.
@@ -75,7 +75,7 @@ fn names<'a>(
                         other.node_name
                     ))
                     .hint("Choose another node_id, or repeat the command with --force if this server replaces that one.")
-                    .waivable(Waiver::Force, options.force),
+                    .overridable_by(Override::Force, options.force),
                 );
             }
         } else if other.node_name == row.node_name {
@@ -142,7 +142,12 @@ fn update_witnesses(cluster: &ClusterFacts, record: &[Statement]) -> Option<Phas
 }
 
 /// A plan of one phase whose steps need no rollback: each is a transaction, or is done again by the next run.
-pub(super) fn simple(title: String, checks: Vec<Check>, steps: Vec<Step>, verify: Vec<Verify>) -> Plan {
+pub(super) fn one_phase_plan(
+    title: String,
+    checks: Vec<Check>,
+    steps: Vec<Step>,
+    verify: Vec<Verify>,
+) -> Plan {
     Plan {
         checks,
         phases: vec![Phase {

@@ -1,6 +1,6 @@
 //! The plan of `primary register`. Pure.
 
-use super::{Options, QUERY_S, names, simple, update_witnesses};
+use super::{QUERY_S, RegisterOptions, check_unique_names, one_phase_plan, update_witnesses};
 use crate::assess::alive::{Alive, alive};
 use crate::error::Exit;
 use crate::facts::cluster::ClusterFacts;
@@ -8,8 +8,8 @@ use crate::facts::server::ServerFacts;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::endpoint::Endpoint;
 use crate::plan::parts::events;
-use crate::plan::{Check, Op, Plan, Step, Waiver};
-use crate::registry::schema::{Present, Verdict as SchemaVerdict, first_term};
+use crate::plan::{Check, Op, Override, Plan, Step};
+use crate::registry::schema::{PresentMetadata, SchemaState, first_term};
 use crate::registry::{NodeRow, NodeType, node};
 
 /// What `primary register` decides from.
@@ -18,7 +18,7 @@ pub struct PrimaryFacts {
     /// The local server.
     pub local: ServerFacts,
     /// The metadata as it is.
-    pub present: Present,
+    pub present: PresentMetadata,
     /// Elections have no term to count from.
     pub lacks_term: bool,
     /// The server as a superuser reaches it, if the role lacks rights and one was named.
@@ -30,7 +30,7 @@ pub struct PrimaryFacts {
 /// Plans `primary register`.
 ///
 /// `row` is the row to be written, `on` the local server.
-pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Options) -> Plan {
+pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: RegisterOptions) -> Plan {
     let name = &row.node_name;
     let mut checks = vec![];
     checks.push(if facts.local.in_recovery {
@@ -43,7 +43,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
     // A standby is no primary, whatever else there is to say.
     if !facts.local.in_recovery {
         checks.push(schema(&facts.present, facts.superuser.as_ref()));
-        checks.extend(names(
+        checks.extend(check_unique_names(
             facts.cluster.nodes.iter().map(|node| &node.row),
             row,
             &facts.local,
@@ -53,7 +53,7 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
         checks.extend(other_primaries(&facts.cluster, row, &facts.local, options));
     }
 
-    let Present { database, role, .. } = &facts.present;
+    let PresentMetadata { database, role, .. } = &facts.present;
     let (by, install, title) = match &facts.superuser {
         Some(superuser) => {
             let title = format!("create the metadata schema for role \"{role}\" in database \"{database}\"");
@@ -97,23 +97,23 @@ pub fn primary(facts: &PrimaryFacts, row: &NodeRow, on: &Endpoint, options: Opti
             Exit::Query,
         ));
     }
-    let mut plan = simple(format!("register primary \"{name}\""), checks, steps, vec![]);
+    let mut plan = one_phase_plan(format!("register primary \"{name}\""), checks, steps, vec![]);
     plan.phases.extend(update_witnesses(&facts.cluster, &record).filter(|_| is_new));
-    if facts.present.verdict() == SchemaVerdict::Missing {
+    if facts.present.verdict() == SchemaState::Missing {
         plan.notifications.push(events::cluster_created(row.node_id, on));
     }
     plan.notifications.push(events::registered(row, None, on));
     // Before the first registration there is no table to write to.
-    plan.announce_on = (facts.present.verdict() == SchemaVerdict::Complete).then(|| on.clone());
+    plan.announce_on = (facts.present.verdict() == SchemaState::Complete).then(|| on.clone());
     plan
 }
 
 /// Checks that the metadata can be made or used.
-pub(super) fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
+pub(super) fn schema(present: &PresentMetadata, superuser: Option<&Endpoint>) -> Check {
     const NAME: &str = "metadata_usable";
-    let Present { database, role, .. } = present;
+    let PresentMetadata { database, role, .. } = present;
     match present.verdict() {
-        SchemaVerdict::Foreign if present.is_other_version() => {
+        SchemaState::Foreign if present.is_other_version() => {
             let version = present.extension.as_deref().unwrap_or("?");
             Check::fail(
                 NAME,
@@ -122,21 +122,22 @@ pub(super) fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
             .detail("pgbaton works with the tables of repmgr 5.")
             .hint("Install the package of repmgr 5, and run in that database: ALTER EXTENSION repmgr UPDATE;")
         }
-        SchemaVerdict::Foreign if present.extension.is_some() => Check::fail(
+        SchemaState::Foreign if present.extension.is_some() => Check::fail(
             NAME,
             format!("the repmgr extension in database \"{database}\" has lost its tables"),
         )
         .detail("Its tables \"nodes\" and \"events\" are missing, or do not have the columns of repmgr 5.")
         .hint("Use another database for the metadata, or drop the extension and create it again."),
-        SchemaVerdict::Foreign => {
+        SchemaState::Foreign => {
             Check::fail(NAME, format!("schema \"repmgr\" in database \"{database}\" contains other tables"))
                 .detail(
                     "Tables \"nodes\" or \"events\" exist there, but do not have the columns of repmgr 5.",
                 )
                 .hint("Use another database for the metadata, or rename that schema.")
         }
-        _ if !present.lacking().is_empty() && superuser.is_none() => {
-            let (deeds, grants): (Vec<String>, Vec<String>) = present.lacking().into_iter().unzip();
+        _ if !present.missing_privileges().is_empty() && superuser.is_none() => {
+            let (deeds, grants): (Vec<String>, Vec<String>) =
+                present.missing_privileges().into_iter().unzip();
             let owner = match &present.schema_owner {
                 Some(owner) => format!(" Schema \"repmgr\" belongs to \"{owner}\"."),
                 None => String::new(),
@@ -151,10 +152,10 @@ pub(super) fn schema(present: &Present, superuser: Option<&Endpoint>) -> Check {
                 grants.join(" ")
             ))
         }
-        _ if !present.lacking().is_empty() => {
+        _ if !present.missing_privileges().is_empty() => {
             Check::pass(NAME, format!("a superuser can create the metadata schema for role \"{role}\""))
         }
-        SchemaVerdict::Complete => Check::pass(NAME, "the metadata schema exists and can be written"),
+        SchemaState::Complete => Check::pass(NAME, "the metadata schema exists and can be written"),
         _ => Check::pass(NAME, format!("the metadata schema can be created in database \"{database}\"")),
     }
 }
@@ -164,7 +165,7 @@ fn other_primaries(
     cluster: &ClusterFacts,
     row: &NodeRow,
     local: &ServerFacts,
-    options: Options,
+    options: RegisterOptions,
 ) -> Vec<Check> {
     const NAME: &str = "no_other_primary";
     let mut checks = Vec::new();
@@ -204,7 +205,7 @@ fn other_primaries(
                         other.row.node_id
                     ))
                     .exit(Exit::SecondPrimary)
-                    .waivable(Waiver::Force, options.force),
+                    .overridable_by(Override::Force, options.force),
             ),
             Err(_) => match alive(cluster, other) {
                 Alive::Yes(why) => checks.push(
@@ -220,7 +221,7 @@ fn other_primaries(
                         .detail(why)
                         .hint("Make sure that it is stopped, and run the command again; or repeat the command with --force.")
                         .exit(Exit::SecondPrimary)
-                        .waivable(Waiver::Force, options.force),
+                        .overridable_by(Override::Force, options.force),
                 ),
                 Alive::NotSeen(why) => checks.push(
                     Check::warning(NAME, format!("the registered primary \"{name}\" will be marked as inactive"))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Options, QUERY_S, names, simple, update_witnesses};
+use super::{QUERY_S, RegisterOptions, check_unique_names, one_phase_plan, update_witnesses};
 use crate::assess::history::{Relation, relation};
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -11,7 +11,7 @@ use crate::pg::endpoint::Endpoint;
 use crate::pg::statement::Statement;
 use crate::plan::clone::remove_leftover;
 use crate::plan::parts::events;
-use crate::plan::{Check, Op, Plan, Probe, Step, Verify, Waiver};
+use crate::plan::{Check, Op, Override, Plan, Probe, Step, Verify};
 use crate::registry::NodeRow;
 
 /// What `standby register` decides from.
@@ -36,7 +36,7 @@ pub fn standby(
     row: &NodeRow,
     here: &Endpoint,
     on: &Endpoint,
-    options: Options,
+    options: RegisterOptions,
 ) -> Plan {
     let name = row.node_name.clone();
     let mut checks = Vec::new();
@@ -49,7 +49,7 @@ pub fn standby(
             .detail("It is not a standby.")
             .hint("If it should be the primary, run \"pgbaton primary register\".")
     });
-    checks.extend(names(
+    checks.extend(check_unique_names(
         facts.cluster.nodes.iter().map(|node| &node.row),
         row,
         &facts.local,
@@ -92,12 +92,12 @@ pub fn standby(
     if let Some(timeout_s) = options.wait_sync_s {
         verify.push(Verify {
             title: format!("the record of node \"{name}\" has been replicated to it"),
-            probe: arrived(&row, here),
+            probe: record_arrived(&row, here),
             timeout_s,
             after: None,
         });
     }
-    let mut plan = simple(format!("register standby \"{name}\""), checks, steps, verify);
+    let mut plan = one_phase_plan(format!("register standby \"{name}\""), checks, steps, verify);
     plan.phases.extend(update_witnesses(&facts.cluster, &[row.upsert()]).filter(|_| is_new));
     plan.incomplete = Exit::RegistrationSync;
     let upstream = primary.map(|node| &node.row);
@@ -107,7 +107,7 @@ pub fn standby(
 }
 
 /// Asks whether a node's record has arrived on a standby as it was written.
-fn arrived(row: &NodeRow, here: &Endpoint) -> Probe {
+fn record_arrived(row: &NodeRow, here: &Endpoint) -> Probe {
     Probe::Sql {
         says: format!("the record of node \"{}\" has been replicated", row.node_name),
         on: here.clone(),
@@ -159,7 +159,7 @@ fn upstream(
     own_id: i32,
     upstream_id: i32,
     observed: Option<&NodeFacts>,
-    options: Options,
+    options: RegisterOptions,
 ) -> Check {
     const NAME: &str = "attached_to_upstream";
     if upstream_id == own_id {
@@ -193,7 +193,7 @@ fn upstream(
             format!("node \"{name}\" streams from \"{}\", not from \"{up_name}\"", node.row.node_name),
         )
         .hint("Leave out --upstream-node-id to register the actual upstream, or repeat the command with --force.")
-        .waivable(Waiver::Force, options.force),
+        .overridable_by(Override::Force, options.force),
         (None, Some(server)) => {
             let seen: Vec<String> =
                 server.senders.iter().map(|sender| format!("\"{}\"", sender.application_name)).collect();
@@ -209,12 +209,12 @@ fn upstream(
                     cannot stream. Or repeat the command with --force.",
                     crate::pg::conninfo::quote_value(name)
                 ))
-                .waivable(Waiver::Force, options.force)
+                .overridable_by(Override::Force, options.force)
         }
         (None, None) => Check::fail(
             NAME,
             format!("cannot determine whether \"{name}\" is attached: upstream \"{up_name}\" does not respond"),
         )
-        .waivable(Waiver::Force, options.force),
+        .overridable_by(Override::Force, options.force),
     }
 }

@@ -1,12 +1,12 @@
 //! The plan of `primary unregister`, `standby unregister` and `witness unregister`. Pure.
 
-use super::{Options, QUERY_S, drop_inactive_slot, endpoint, simple, update_witnesses};
+use super::{QUERY_S, RegisterOptions, drop_inactive_slot, endpoint, one_phase_plan, update_witnesses};
 use crate::error::{Exit, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::shown_application_name;
 use crate::pg::endpoint::Endpoint;
 use crate::plan::parts::events;
-use crate::plan::{Check, OnFailure, Op, Order, Phase, Plan, Step, Waiver};
+use crate::plan::{Check, OnFailure, Op, Order, Override, Phase, Plan, Step};
 use crate::registry::{NodeRow, NodeType, node, operation};
 
 /// Plans `primary unregister`, `standby unregister` and `witness unregister`.
@@ -19,7 +19,7 @@ pub fn unregister(
     wanted: &NodeType,
     primary: &NodeFacts,
     by: Option<(i32, &str)>,
-    options: Options,
+    options: RegisterOptions,
 ) -> Plan {
     let (row, on) = (&target.row, &endpoint(primary));
     let name = &row.node_name;
@@ -31,7 +31,7 @@ pub fn unregister(
         )
         .node(row.node_id)
         .hint(format!("Run \"pgbaton {} unregister\" instead.", row.node_type));
-        return simple(format!("unregister {wanted} \"{name}\""), vec![check], vec![], vec![]);
+        return one_phase_plan(format!("unregister {wanted} \"{name}\""), vec![check], vec![], vec![]);
     }
     let mut checks = vec![Check::pass("node_type", format!("node \"{name}\" is registered as {wanted}"))];
     checks.push(no_downstream(cluster, row));
@@ -61,7 +61,7 @@ pub fn unregister(
     let emptied = (wanted == &NodeType::Witness).then(|| empty_copy(cluster, target, options));
     let (copy, check) = emptied.unwrap_or_default();
     checks.extend(check);
-    let mut plan = simple(format!("unregister {wanted} \"{name}\""), checks, steps, vec![]);
+    let mut plan = one_phase_plan(format!("unregister {wanted} \"{name}\""), checks, steps, vec![]);
     plan.phases.extend(copy);
     let others = ClusterFacts {
         nodes: cluster.nodes.iter().filter(|node| node.row.node_id != row.node_id).cloned().collect(),
@@ -106,7 +106,7 @@ fn in_use(row: &NodeRow, wanted: &NodeType, primary: &NodeFacts, force: bool) ->
     } else {
         return None;
     };
-    Some(check.node(row.node_id).waivable(Waiver::Force, force))
+    Some(check.node(row.node_id).overridable_by(Override::Force, force))
 }
 
 /// Reports that commits on the primary may wait for the node.
@@ -165,7 +165,7 @@ fn slot_on_upstream(cluster: &ClusterFacts, row: &NodeRow) -> (Option<Step>, Opt
 fn empty_copy(
     cluster: &ClusterFacts,
     target: &NodeFacts,
-    options: Options,
+    options: RegisterOptions,
 ) -> (Option<Phase>, Option<Check>) {
     const NAME: &str = "witness_reached";
     let (id, name) = (target.row.node_id, &target.row.node_name);
@@ -177,7 +177,7 @@ fn empty_copy(
                 .detail(format!("{} Its copy of the metadata would stay.", sentence(&why.message)))
                 .hint("Start its server, so that the copy can be emptied; if it is gone for good, repeat the command with --force.")
                 .exit(Exit::Connection)
-                .waivable(Waiver::Force, options.force);
+                .overridable_by(Override::Force, options.force);
             return (None, Some(check));
         }
     };

@@ -1,22 +1,22 @@
 //! The plan of `witness register`. Pure.
 
 use super::primary::schema;
-use super::{Options, QUERY_S, endpoint, has_step, names, simple};
+use super::{QUERY_S, RegisterOptions, check_unique_names, endpoint, has_step, one_phase_plan};
 use crate::error::{Error, Exit};
-use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence};
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Unavailable};
 use crate::facts::server::ServerFacts;
 use crate::pg::endpoint::Endpoint;
 use crate::pg::quote::quote_ident;
 use crate::plan::parts::events;
-use crate::plan::{Check, Op, Plan, Step, Waiver};
-use crate::registry::schema::{Offered, Present, Verdict as SchemaVerdict};
+use crate::plan::{Check, Op, Override, Plan, Step};
+use crate::registry::schema::{OfferedExtension, PresentMetadata, SchemaState};
 use crate::registry::{NodeRow, NodeType, node};
 
 /// What `witness register` decides from.
 #[derive(Debug)]
 pub struct WitnessFacts {
     /// The local server, the witness; otherwise why it does not respond.
-    pub here: Result<Here, Silence>,
+    pub here: Result<WitnessServer, Unavailable>,
     /// The primary.
     pub primary: Contact,
     /// The plan of a run of this command that was interrupted, if there is one.
@@ -25,13 +25,13 @@ pub struct WitnessFacts {
 
 /// What the witness says.
 #[derive(Debug)]
-pub struct Here {
+pub struct WitnessServer {
     /// The server.
     pub server: ServerFacts,
     /// The metadata there as it is.
-    pub present: Present,
+    pub present: PresentMetadata,
     /// What is offered of the repmgr extension there.
-    pub offered: Offered,
+    pub offered: OfferedExtension,
     /// The server as a superuser reaches it, if one is needed and was named.
     pub superuser: Option<Endpoint>,
     /// The nodes in its own table; none where there is no table or it may not be read.
@@ -53,36 +53,36 @@ pub enum Contact {
         /// How to name it.
         whom: String,
         /// Why.
-        why: Silence,
+        why: Unavailable,
     },
     /// It responds, but its metadata could not be read.
     Unreadable(Error),
     /// It has responded.
-    Asked(Box<There>),
+    Asked(Box<NamedPrimary>),
 }
 
 /// What the server says that was named as the primary.
 #[derive(Debug)]
-pub struct There {
+pub struct NamedPrimary {
     /// How to name it.
     pub whom: String,
     /// The server.
     pub server: ServerFacts,
     /// The metadata there as it is.
-    pub present: Present,
+    pub present: PresentMetadata,
     /// All registered nodes, each asked at its registered address.
     pub cluster: ClusterFacts,
 }
 
 /// Says whether the witness is to get the repmgr extension: the primary has it, and nothing is in its place.
-pub fn wants_extension(here: &Present, offered: &Offered, there: &Present) -> bool {
-    here.verdict() == SchemaVerdict::Missing && there.extension.is_some() && offered.is_usable()
+pub fn wants_extension(here: &PresentMetadata, offered: &OfferedExtension, there: &PresentMetadata) -> bool {
+    here.verdict() == SchemaState::Missing && there.extension.is_some() && offered.is_usable()
 }
 
 /// Plans `witness register`.
 ///
 /// `row` is the row to be written, without the upstream, which is the primary; `on` the local server.
-pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Options) -> Plan {
+pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: RegisterOptions) -> Plan {
     let name = &row.node_name;
     let mut checks = Vec::new();
     let here = match &facts.here {
@@ -91,14 +91,14 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
             Some(here)
         }
         Err(why) => {
-            checks.push(silent("witness_reached", &format!("node \"{name}\""), why));
+            checks.push(primary_unavailable("witness_reached", &format!("node \"{name}\""), why));
             None
         }
     };
     let found = the_primary(&facts.primary, here.map(|here| &here.server), &mut checks);
     if let (Some(here), Some((there, primary))) = (here, found) {
         checks.push(other_cluster(&here.server, &there.server, &primary.row.node_name));
-        checks.extend(names(
+        checks.extend(check_unique_names(
             there.cluster.nodes.iter().map(|node| &node.row),
             row,
             &here.server,
@@ -121,7 +121,7 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
     }
     let title = format!("register witness \"{name}\"");
     let (Some(here), Some((there, primary))) = (here, found) else {
-        return simple(title, checks, vec![], vec![]);
+        return one_phase_plan(title, checks, vec![], vec![]);
     };
     let row = NodeRow { upstream_node_id: Some(primary.row.node_id), ..row.clone() };
     let to = endpoint(primary);
@@ -142,7 +142,7 @@ pub fn witness(facts: &WitnessFacts, row: &NodeRow, on: &Endpoint, options: Opti
             Exit::Query,
         ));
     }
-    let mut plan = simple(title, checks, steps, vec![]);
+    let mut plan = one_phase_plan(title, checks, steps, vec![]);
     plan.notifications.push(events::registered(&row, Some(&primary.row), &to));
     plan.announce_on = Some(to);
     plan
@@ -163,7 +163,7 @@ fn record(row: &NodeRow, primary: &NodeFacts) -> Step {
 }
 
 /// Returns the rows that the copy on the witness has.
-fn copied(there: &There, row: &NodeRow) -> Vec<NodeRow> {
+fn copied(there: &NamedPrimary, row: &NodeRow) -> Vec<NodeRow> {
     let others = there.cluster.nodes.iter().map(|node| &node.row);
     let mut rows: Vec<NodeRow> =
         others.filter(|other| other.node_id != row.node_id).chain([row]).cloned().collect();
@@ -181,7 +181,7 @@ fn is_witness(server: &ServerFacts, name: &str) -> Check {
     }
 }
 
-fn silent(check: &str, whom: &str, why: &Silence) -> Check {
+fn primary_unavailable(check: &str, whom: &str, why: &Unavailable) -> Check {
     Check::fail(check, format!("could not connect to {whom}")).because(why).exit(Exit::Connection)
 }
 
@@ -190,7 +190,7 @@ fn the_primary<'a>(
     contact: &'a Contact,
     here: Option<&ServerFacts>,
     checks: &mut Vec<Check>,
-) -> Option<(&'a There, &'a NodeFacts)> {
+) -> Option<(&'a NamedPrimary, &'a NodeFacts)> {
     const NAME: &str = "primary_reached";
     let there = match contact {
         Contact::Unknown { asked } => {
@@ -206,7 +206,7 @@ fn the_primary<'a>(
             return None;
         }
         Contact::Silent { whom, why } => {
-            checks.push(silent(NAME, whom, why));
+            checks.push(primary_unavailable(NAME, whom, why));
             return None;
         }
         Contact::Unreadable(error) => {
@@ -294,7 +294,7 @@ fn other_cluster(here: &ServerFacts, there: &ServerFacts, primary: &str) -> Chec
 }
 
 /// Checks that nothing is replaced unasked: neither the record on the primary nor what the witness has in its table.
-fn new_here(here: &Here, there: &There, row: &NodeRow, options: Options) -> Check {
+fn new_here(here: &WitnessServer, there: &NamedPrimary, row: &NodeRow, options: RegisterOptions) -> Check {
     const NAME: &str = "not_registered";
     let name = &row.node_name;
     let is_this = |node: &&NodeFacts| {
@@ -325,7 +325,7 @@ fn new_here(here: &Here, there: &There, row: &NodeRow, options: Options) -> Chec
         Some(_) => Check::fail(NAME, format!("node \"{name}\" (ID {}) is registered already", row.node_id))
             .node(row.node_id)
             .hint("To update its record and its copy of the metadata, repeat the command with --force.")
-            .waivable(Waiver::Force, options.force),
+            .overridable_by(Override::Force, options.force),
         // A problem with a server of the cluster itself has been reported.
         None if !here.rows.is_empty() && here.server.system_identifier != there.server.system_identifier => {
             let known: Vec<String> = here.rows.iter().map(|row| format!("\"{}\"", row.node_name)).collect();
@@ -336,14 +336,14 @@ fn new_here(here: &Here, there: &There, row: &NodeRow, options: Options) -> Chec
                     here.present.database
                 ))
                 .hint("If they are no longer needed, repeat the command with --force: they are replaced.")
-                .waivable(Waiver::Force, options.force)
+                .overridable_by(Override::Force, options.force)
         }
         None => Check::pass(NAME, "the node is not registered yet"),
     }
 }
 
 /// Checks that the role may write the tables on the primary, where it made nothing.
-fn writable(present: &Present) -> Check {
+fn writable(present: &PresentMetadata) -> Check {
     const NAME: &str = "primary_writable";
     let (deeds, grants): (Vec<String>, Vec<String>) = present.closed().into_iter().unzip();
     if deeds.is_empty() {
@@ -359,9 +359,9 @@ fn writable(present: &Present) -> Check {
 }
 
 /// Checks that the metadata on the witness can be made or used.
-fn metadata(here: &Here, there: Option<&There>) -> Vec<Check> {
+fn metadata(here: &WitnessServer, there: Option<&NamedPrimary>) -> Vec<Check> {
     const NAME: &str = "metadata_usable";
-    let Present { database, role, .. } = &here.present;
+    let PresentMetadata { database, role, .. } = &here.present;
     let with_extension = there.and_then(|there| there.present.extension.as_deref());
     if there.is_some_and(|there| wants_extension(&here.present, &here.offered, &there.present)) {
         return vec![if here.offered.may_install || here.superuser.is_some() {
@@ -378,7 +378,7 @@ fn metadata(here: &Here, there: Option<&There>) -> Vec<Check> {
     }
     let mut checks = vec![schema(&here.present, here.superuser.as_ref())];
     if let Some(version) = with_extension
-        && here.present.verdict() == SchemaVerdict::Missing
+        && here.present.verdict() == SchemaState::Missing
     {
         let offered = match &here.offered.version {
             Some(other) => format!("on this host version {other} is available"),
@@ -399,7 +399,7 @@ fn metadata(here: &Here, there: Option<&There>) -> Vec<Check> {
 }
 
 /// The step that makes the metadata on the witness, if there is anything to make.
-fn make_metadata(here: &Here, there: &There, on: &Endpoint) -> Option<Step> {
+fn make_metadata(here: &WitnessServer, there: &NamedPrimary, on: &Endpoint) -> Option<Step> {
     let database = &here.present.database;
     let by = here.superuser.as_ref().unwrap_or(on);
     let (statements, title) = if wants_extension(&here.present, &here.offered, &there.present) {

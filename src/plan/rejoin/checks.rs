@@ -1,7 +1,7 @@
 //! Which method to use, and whether its preconditions are met.
 
 use super::slots::stale_slots;
-use super::{Decision, RejoinFacts, RejoinOptions, Rung, position, within};
+use super::{Decision, RejoinFacts, RejoinMethod, RejoinOptions, position, within};
 use crate::assess::alive::streams_from;
 use crate::assess::history::Relation;
 use crate::error::Exit;
@@ -10,7 +10,7 @@ use crate::facts::rejoin::{Loss, Needed, grants_to_rewind};
 use crate::facts::server::ServerFacts;
 use crate::pg::quote::quote_ident;
 use crate::plan::service::{Action, refusal, start_checks, writable};
-use crate::plan::{Check, Waiver};
+use crate::plan::{Check, Override};
 use crate::registry::node;
 use crate::system::command::quote_shell;
 use crate::units::{size, utc};
@@ -28,29 +28,29 @@ pub(super) fn judge(
     if checks.iter().any(Check::stops) {
         return (None, checks);
     }
-    let ladder = Ladder { facts, options, local, primary, there };
+    let ladder = MethodChoice { facts, options, local, primary, there };
     let (decision, more) = ladder.decide();
     checks.extend(more);
     let Some(decided) = &decision else { return (decision, checks) };
-    checks.extend(ladder.followers(decided.rung));
-    if decided.rung != Rung::None {
+    checks.extend(ladder.followers(decided.method));
+    if decided.method != RejoinMethod::None {
         checks.extend(ladder.slot());
         checks.extend(ladder.secret());
     }
-    if matches!(decided.rung, Rung::Rewind | Rung::RewindArchive) {
+    if matches!(decided.method, RejoinMethod::Rewind | RejoinMethod::RewindArchive) {
         checks.extend(ladder.rewind_rights());
         checks.extend(ladder.untouchable());
         checks.push(ladder.room_for_kept());
         checks.extend(ladder.lost_slots());
         checks.extend(ladder.unarchived());
     }
-    if matches!(decided.rung, Rung::Rewind | Rung::RewindArchive | Rung::Reclone) {
+    if matches!(decided.method, RejoinMethod::Rewind | RejoinMethod::RewindArchive | RejoinMethod::Reclone) {
         checks.extend(ladder.consent());
     }
-    match decided.rung {
-        Rung::None => {}
+    match decided.method {
+        RejoinMethod::None => {}
         // It goes on running, and only its settings are written.
-        Rung::Follow if facts.local.running.is_some() => {
+        RejoinMethod::Follow if facts.local.running.is_some() => {
             checks.extend(writable(&facts.start.places, &facts.start.node_name));
         }
         _ => {
@@ -89,7 +89,7 @@ fn same_major(facts: &RejoinFacts, there: &ServerFacts, name: &str) -> Check {
     ))
 }
 
-struct Ladder<'a> {
+struct MethodChoice<'a> {
     facts: &'a RejoinFacts,
     options: &'a RejoinOptions,
     local: &'a NodeFacts,
@@ -97,7 +97,7 @@ struct Ladder<'a> {
     there: &'a ServerFacts,
 }
 
-impl Ladder<'_> {
+impl MethodChoice<'_> {
     fn name(&self) -> &str {
         &self.local.row.node_name
     }
@@ -142,7 +142,7 @@ impl Ladder<'_> {
                 )
                 .detail(why.clone())
                 .hint("If it has never accepted writes since it followed a primary, repeat the command with --force.")
-                .waivable(Waiver::Force, self.options.force);
+                .overridable_by(Override::Force, self.options.force);
                 let streams = local.running.is_some() && self.there.sender_of(name).is_some();
                 if self.options.reclone && check.stops() && !streams {
                     // What a new clone replaces need not be compared.
@@ -174,7 +174,7 @@ impl Ladder<'_> {
                 .detail(format!("{ours}; \"{primary}\" is on timeline {}. Node \"{name}\" was promoted later.", self.there.timeline))
                 .hint("Find out which of the two is the valid primary, and run \"node rejoin\" on the other one.")
                 .exit(Exit::DataLoss)
-                .waivable(Waiver::AcceptDataLoss, self.options.accept_data_loss),
+                .overridable_by(Override::AcceptDataLoss, self.options.accept_data_loss),
             );
         }
         if let Err(check) = self.can_rewind() {
@@ -182,11 +182,11 @@ impl Ladder<'_> {
             checks.extend(more);
             return (decision, checks);
         }
-        let rung = match &self.facts.needed {
-            Some(Needed::There { fetched, .. }) if !fetched.is_empty() => Rung::RewindArchive,
-            _ => Rung::Rewind,
+        let method = match &self.facts.needed {
+            Some(Needed::There { fetched, .. }) if !fetched.is_empty() => RejoinMethod::RewindArchive,
+            _ => RejoinMethod::Rewind,
         };
-        (Some(Decision { rung, why }), checks)
+        (Some(Decision { method, why }), checks)
     }
 
     /// The least invasive methods.
@@ -194,13 +194,13 @@ impl Ladder<'_> {
         let streams = self.facts.local.running.is_some() && self.there.sender_of(self.name()).is_some();
         // The last checkpoint of a primary that still runs would be WAL of its own.
         let writes = self.facts.local.running.is_some() && self.facts.local.was_primary();
-        let rung = if (self.options.forced || writes) && self.facts.local.timeline != self.there.timeline {
+        let method = if (self.options.forced || writes) && self.facts.local.timeline != self.there.timeline {
             match self.can_rewind() {
-                Ok(()) => Rung::Rewind,
+                Ok(()) => RejoinMethod::Rewind,
                 Err(check) => return (None, vec![*check]),
             }
         } else if streams {
-            Rung::None
+            RejoinMethod::None
         } else if !self.facts.gone.is_empty() && !self.facts.restores {
             let (name, primary) = (self.name(), self.primary_name());
             let check = Check::fail(
@@ -216,15 +216,15 @@ impl Ladder<'_> {
             let (decision, more) = self.reclone_or(why, check);
             return (decision, checks.into_iter().chain(more).collect());
         } else {
-            Rung::Follow
+            RejoinMethod::Follow
         };
-        (Some(Decision { rung, why: why.into() }), checks)
+        (Some(Decision { method, why: why.into() }), checks)
     }
 
     /// A new clone, if it was requested; otherwise the reason why no less invasive method works.
     fn reclone_or(&self, why: &str, check: Check) -> (Option<Decision>, Vec<Check>) {
         if self.options.reclone {
-            return (Some(Decision { rung: Rung::Reclone, why: why.into() }), Vec::new());
+            return (Some(Decision { method: RejoinMethod::Reclone, why: why.into() }), Vec::new());
         }
         (None, vec![check])
     }
@@ -277,8 +277,8 @@ impl Ladder<'_> {
     }
 
     /// No standby of this node may be cut off.
-    fn followers(&self, rung: Rung) -> Option<Check> {
-        if matches!(rung, Rung::None | Rung::Follow) {
+    fn followers(&self, method: RejoinMethod) -> Option<Check> {
+        if matches!(method, RejoinMethod::None | RejoinMethod::Follow) {
             return None;
         }
         let names: Vec<String> = self
@@ -294,7 +294,7 @@ impl Ladder<'_> {
                 .detail("It has the transactions that would be discarded on this node, and could no longer stream from it.")
                 .hint("Point it at the primary first: \"pgbaton standby follow\" or \"pgbaton node rejoin\" on it.")
                 .exit(Exit::DataLoss)
-                .waivable(Waiver::AcceptDataLoss, self.options.accept_data_loss)
+                .overridable_by(Override::AcceptDataLoss, self.options.accept_data_loss)
         })
     }
 
@@ -530,7 +530,7 @@ impl Ladder<'_> {
                 .detail(detail)
                 .hint(self.examined(lost))
                 .exit(Exit::DataLoss)
-                .waivable(Waiver::AcceptDataLoss, false)
+                .overridable_by(Override::AcceptDataLoss, false)
         })
     }
 }

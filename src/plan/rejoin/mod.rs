@@ -20,22 +20,22 @@ use serde::{Deserialize, Serialize};
 use crate::assess::history::Relation;
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::rejoin::{Local, Loss, Needed, STANDBY_SIGNAL, Target};
+use crate::facts::rejoin::{LocalFiles, Loss, Needed, RewindSource, STANDBY_SIGNAL};
 use crate::facts::server::ServerFacts;
 use crate::facts::settings::{NextStart, Settings};
 use crate::pg::endpoint::Endpoint;
 use crate::pg::lsn::Lsn;
 use crate::pg::statement::Statement;
-use crate::plan::parts::announce::{self, Other};
+use crate::plan::parts::announce::{self, OtherOperation};
 use crate::plan::parts::events::PlannedEvent;
 use crate::plan::parts::following::{QUERY_S, default_slot, record_upstream, slot_of, streams, upstream};
-use crate::plan::parts::standby::{self, Future, Past, replays_late};
+use crate::plan::parts::standby::{self, FutureStandby, ReplayTarget, replays_late};
 use crate::plan::register::endpoint;
 use crate::plan::service::{self, ServiceFacts};
 use crate::plan::{OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Scope, Standby, Step, Verify};
 use crate::registry::{NodeRow, NodeType, node};
 
-pub use reclone::{Anew, Aside, reclone};
+pub use reclone::{MovedDirectory, Reclone, reclone};
 
 /// Seconds that an operation on the local disk or one statement may take.
 const SHORT_S: u32 = 60;
@@ -43,7 +43,7 @@ const SHORT_S: u32 = 60;
 /// A method, less invasive ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rung {
+pub enum RejoinMethod {
     /// It streams already.
     None,
     /// It has no WAL that the primary does not have.
@@ -66,9 +66,9 @@ pub struct RejoinFacts {
     /// The node that accepts writes.
     pub primary_id: i32,
     /// What the local files say.
-    pub local: Local,
+    pub local: LocalFiles,
     /// What the primary reports beyond what every server is asked for.
-    pub target: Target,
+    pub target: RewindSource,
     /// How the local history relates to the primary's.
     pub relation: Relation,
     /// The WAL that only the local node has; None if the nodes have not diverged, or the fork is unknown.
@@ -98,7 +98,7 @@ pub struct RejoinFacts {
     /// How the server is stopped.
     pub stop: ServiceFacts,
     /// Operations of others that have not reported their end.
-    pub others: Vec<Other>,
+    pub others: Vec<OtherOperation>,
 }
 
 /// What was asked for.
@@ -142,7 +142,7 @@ pub struct RejoinOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The rung.
-    pub rung: Rung,
+    pub method: RejoinMethod,
     /// A sentence without a full stop, with the positions that decided.
     pub why: String,
 }
@@ -167,8 +167,8 @@ impl RejoinFacts {
     }
 
     /// The local server as the standby that it is to be.
-    fn future<'a>(&'a self, row: &'a NodeRow) -> Future<'a> {
-        Future { row, data_directory: &self.local.data_directory, next: &self.next }
+    fn future<'a>(&'a self, row: &'a NodeRow) -> FutureStandby<'a> {
+        FutureStandby { row, data_directory: &self.local.data_directory, next: &self.next }
     }
 
     /// It replays with a delay.
@@ -207,18 +207,25 @@ pub fn plan(facts: &RejoinFacts, options: &RejoinOptions) -> Rejoin {
         system_identifier: there.system_identifier.clone(),
     };
     let touched = [facts.node_id, facts.primary_id];
-    announce::heed(&mut plan, &facts.others, scope, facts.primary_id, &touched, options.force);
+    announce::refuse_beside_open_operations(
+        &mut plan,
+        &facts.others,
+        scope,
+        facts.primary_id,
+        &touched,
+        options.force,
+    );
     let Some(decided) = &decision else { return Rejoin { decision, plan } };
     let nodes = Nodes { facts, options, local, primary, there };
-    match decided.rung {
-        Rung::None => {
+    match decided.method {
+        RejoinMethod::None => {
             plan.phases.extend(nodes.records_if_wrong());
             plan.phases.extend(nodes.stale_slots_of_running());
         }
-        Rung::Follow if facts.local.running.is_none() => nodes.follow(&mut plan),
+        RejoinMethod::Follow if facts.local.running.is_none() => nodes.follow(&mut plan),
         // The planner of `standby follow` knows running standbys; cloning is another planner's too.
-        Rung::Follow | Rung::Reclone => {}
-        Rung::Rewind | Rung::RewindArchive => nodes.rewind(&mut plan),
+        RejoinMethod::Follow | RejoinMethod::Reclone => {}
+        RejoinMethod::Rewind | RejoinMethod::RewindArchive => nodes.rewind(&mut plan),
     }
     Rejoin { decision, plan }
 }
@@ -262,7 +269,7 @@ impl Nodes<'_> {
         self.options.use_slot.then(|| default_slot(&self.local.row))
     }
 
-    fn future(&self) -> Future<'_> {
+    fn future(&self) -> FutureStandby<'_> {
         self.facts.future(&self.local.row)
     }
 
@@ -362,9 +369,9 @@ impl Nodes<'_> {
     }
 
     /// How far it must have come: past the switch to the primary's timeline.
-    fn past_switch(&self) -> Option<Past> {
+    fn past_switch(&self) -> Option<ReplayTarget> {
         let switch = self.facts.target.switches.last()?;
-        Some(Past { at: Some(switch.switch), flushed: self.facts.replays_late() })
+        Some(ReplayTarget { at: Some(switch.switch), flushed: self.facts.replays_late() })
     }
 
     /// Records the node as a standby of the primary.

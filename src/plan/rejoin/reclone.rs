@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use super::{Nodes, RejoinFacts, RejoinOptions, SHORT_S, phase};
 use crate::error::Exit;
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::plan::{Back, FileOp, OnFailure, OnResume, Op, Plan, Probe, Step};
+use crate::plan::{FileOp, OnFailure, OnResume, Op, Plan, Probe, RollbackStep, Step};
 
 /// What a new clone adds to a rejoin.
 #[derive(Debug)]
-pub struct Anew {
+pub struct Reclone {
     /// The plan of the clone.
     pub clone: Plan,
     /// Directories to move aside, the data directory first.
-    pub aside: Vec<Aside>,
+    pub aside: Vec<MovedDirectory>,
     /// Why one of them cannot be moved.
     pub immovable: Option<String>,
     /// Where the node's own configuration is afterwards, and its files; None where it is lost.
@@ -22,7 +22,7 @@ pub struct Anew {
 
 /// A directory that is moved aside.
 #[derive(Clone, Debug)]
-pub struct Aside {
+pub struct MovedDirectory {
     /// Where it is.
     pub from: PathBuf,
     /// Where it will be.
@@ -33,7 +33,7 @@ pub struct Aside {
 }
 
 /// Completes the plan of a rejoin for which only a new clone works.
-pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, anew: Anew) {
+pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, anew: Reclone) {
     let (Some(local), Some((primary, there))) = (facts.node(), facts.primary()) else { return };
     let nodes = Nodes { facts, options, local, primary, there };
     plan.checks.extend(anew.clone.checks.iter().cloned());
@@ -63,13 +63,13 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
     };
     let numbered = || (1..).zip(&anew.aside);
     // The data directory is moved first, in both directions.
-    let link = |aside: &Aside, is_aside: bool| {
+    let link = |aside: &MovedDirectory, is_aside: bool| {
         let data = anew.aside.first().map(|data| if is_aside { &data.to } else { &data.from });
         Some(data?.join(aside.link.as_ref()?))
     };
     let moves: Vec<Step> = numbered()
         .map(|(number, aside)| {
-            let Aside { from, to, .. } = aside;
+            let MovedDirectory { from, to, .. } = aside;
             // A clone may have made the directory again since.
             renamed(format!("move_aside_{number}"), from, to, link(aside, true))
                 .requires(Probe::Stopped { data_directory: nodes.data() })
@@ -81,9 +81,9 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
     plan.always.extend(anew.clone.always);
     plan.rollback.extend(anew.clone.rollback);
     for (number, aside) in numbered() {
-        let Aside { from, to, .. } = aside;
+        let MovedDirectory { from, to, .. } = aside;
         let made = if number == 1 { "make_data_directory" } else { "base_backup" };
-        plan.rollback.push(Back {
+        plan.rollback.push(RollbackStep {
             if_started: vec![made.into()],
             step: nodes
                 .step(
@@ -94,7 +94,7 @@ pub fn reclone(plan: &mut Plan, facts: &RejoinFacts, options: &RejoinOptions, an
                 )
                 .requires(Probe::Exists { path: to.clone() }),
         });
-        plan.rollback.push(Back {
+        plan.rollback.push(RollbackStep {
             if_started: vec![format!("move_aside_{number}")],
             step: renamed(format!("move_back_{number}"), to, from, link(aside, false))
                 .on_resume(OnResume::AgainUnless(Probe::Not(Box::new(Probe::Exists { path: to.clone() })))),

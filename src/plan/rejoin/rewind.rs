@@ -26,7 +26,7 @@ impl Nodes<'_> {
         self.slot_phase(plan);
         plan.phases.extend(self.source_phase());
         self.stop_phase(plan);
-        plan.phases.push(phase("keep files that would be lost", OnFailure::Stop, self.keep()));
+        plan.phases.push(phase("keep files that would be lost", OnFailure::Stop, self.save_files()));
         plan.phases.push(phase("rewind", OnFailure::Stop, self.rewind_steps()));
         self.start_and_verify(plan);
     }
@@ -66,7 +66,7 @@ impl Nodes<'_> {
     }
 
     /// Copies aside what a rewind destroys.
-    fn keep(&self) -> Vec<Step> {
+    fn save_files(&self) -> Vec<Step> {
         let (data, facts) = (self.data(), self.facts);
         let mut steps = Vec::new();
         let fork = self.fork();

@@ -7,7 +7,7 @@ use crate::facts::slots;
 use crate::plan::parts::following::{create_slot, default_slot, drop_slot, drop_stale};
 use crate::plan::parts::logical;
 use crate::plan::register::endpoint;
-use crate::plan::{Back, OnFailure, Phase, Plan, Step};
+use crate::plan::{OnFailure, Phase, Plan, RollbackStep, Step};
 
 impl Nodes<'_> {
     /// Makes the node's slot on the primary, so that the primary keeps from now on what the node will need.
@@ -17,7 +17,7 @@ impl Nodes<'_> {
         let on = endpoint(self.primary);
         let make = create_slot("create_slot", &on, &slot);
         plan.phases.push(phase("reserve WAL on the primary", OnFailure::Stop, vec![make]));
-        plan.rollback.push(Back {
+        plan.rollback.push(RollbackStep {
             if_started: vec!["create_slot".into()],
             step: drop_slot("drop_new_slot", &on, &slot),
         });

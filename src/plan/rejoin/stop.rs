@@ -9,7 +9,8 @@ use crate::pg::control_file::ControlState;
 use crate::pg::statement::Statement;
 use crate::plan::parts::standby::AUTO_CONF;
 use crate::plan::{
-    Back, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Request, Setting, Step, service,
+    FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, RollbackStep, Setting, SignalRequest, Step,
+    service,
 };
 use crate::system::command::Command;
 
@@ -31,7 +32,7 @@ impl Nodes<'_> {
                 self.step(id, title.into(), op, SHORT_S)
             };
             let reload = |id: &str| {
-                let op = Op::Signal { data_directory: data.clone(), request: Request::Reload };
+                let op = Op::Signal { data_directory: data.clone(), request: SignalRequest::Reload };
                 self.step(id, format!("reload the configuration of node \"{name}\""), op, SHORT_S)
             };
             steps.push(settings("copy_settings", "copy its settings aside", data.clone(), kept.clone()));
@@ -59,7 +60,7 @@ impl Nodes<'_> {
             }
             steps.extend(self.stop_steps());
             steps.push(settings("put_settings_back", "restore its settings", kept.clone(), data.clone()));
-            let back = |step: Step| Back { if_started: vec!["keep_all_wal".into()], step };
+            let back = |step: Step| RollbackStep { if_started: vec!["keep_all_wal".into()], step };
             plan.rollback.push(back(settings(
                 "put_settings_back_again",
                 "restore its settings",

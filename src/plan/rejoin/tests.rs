@@ -9,8 +9,8 @@ use crate::pg::control::Manager;
 use crate::pg::control_file::ControlFile;
 use crate::pg::control_file::ControlState;
 use crate::pg::history::{Switch, TimelineId};
-use crate::pg::wal::Checkpoint;
-use crate::plan::{Check, FileOp, Verdict};
+use crate::pg::wal::CheckpointRecord;
+use crate::plan::{Check, CheckResult, FileOp};
 
 const FORK: Lsn = Lsn(0x0300_0000);
 const END: Lsn = Lsn(0x0300_4E20);
@@ -21,7 +21,7 @@ fn node(node_id: i32, kind: &str, server: Option<ServerFacts>) -> NodeFacts {
         "type": kind, "location": "default", "priority": 100, "conninfo": format!("host=h{node_id} user=repmgr"),
         "repluser": "repmgr", "slot_name": null, "config_file": "/etc/pgbaton/pgbaton.toml"
     });
-    let silence = crate::facts::cluster::Silence::invalid("down");
+    let silence = crate::facts::cluster::Unavailable::invalid("down");
     NodeFacts { row: serde_json::from_value(row).unwrap(), server: server.ok_or(silence) }
 }
 
@@ -56,7 +56,7 @@ fn facts() -> RejoinFacts {
         },
         node_id: 1,
         primary_id: 2,
-        local: Local {
+        local: LocalFiles {
             data_directory: "/data".into(),
             mode: 0o700,
             major: 15,
@@ -85,7 +85,7 @@ fn facts() -> RejoinFacts {
             in_the_way: Vec::new(),
             untouchable: Vec::new(),
         },
-        target: Target {
+        target: RewindSource {
             role: "repmgr".into(),
             database: "repmgr".into(),
             may_replicate: true,
@@ -105,7 +105,7 @@ fn facts() -> RejoinFacts {
         running: None,
         in_force: None,
         needed: Some(Needed::There {
-            checkpoint: Checkpoint { record: Lsn(0x0200_0060), redo: Lsn(0x0200_0028) },
+            checkpoint: CheckpointRecord { record: Lsn(0x0200_0060), redo: Lsn(0x0200_0028) },
             fetched: Vec::new(),
         }),
         gone: Vec::new(),
@@ -153,8 +153,8 @@ fn stopping(rejoin: &Rejoin) -> Vec<(&str, Exit)> {
         .collect()
 }
 
-fn rung(facts: &RejoinFacts, options: &RejoinOptions) -> Option<Rung> {
-    plan(facts, options).decision.map(|decision| decision.rung)
+fn method(facts: &RejoinFacts, options: &RejoinOptions) -> Option<RejoinMethod> {
+    plan(facts, options).decision.map(|decision| decision.method)
 }
 
 /// What stops a rejoin of these facts.
@@ -171,7 +171,7 @@ fn a_crashed_primary_recovers_is_copied_aside_and_rewound_behind_a_closed_door()
     assert_eq!(stopping(&rejoin), []);
     assert_eq!(rejoin.plan.defect(), None);
     let decision = rejoin.decision.as_ref().unwrap();
-    assert_eq!(decision.rung, Rung::Rewind);
+    assert_eq!(decision.method, RejoinMethod::Rewind);
     assert_eq!(
         decision.why,
         "WAL of node \"node1\" ends at 0/3004E20 on timeline 1, and \"node2\" left that timeline at 0/3000000"
@@ -228,8 +228,8 @@ fn a_running_primary_keeps_its_wal_before_it_is_stopped() {
     assert!(at("copy_settings") < at("keep_all_wal") && at("wait_for_reload") < at("stop"));
     assert!(at("standby_signal_before_stop") < at("stop") && at("stop") < at("put_settings_back"));
     assert!(at("put_settings_back") < at("keep_files") && !all.contains(&"recover"));
-    let back: Vec<&str> = rejoin.plan.rollback.iter().map(|back| back.step.id.as_str()).collect();
-    assert_eq!(back, ["drop_new_slot", "put_settings_back_again", "reload_again"]);
+    let rollback: Vec<&str> = rejoin.plan.rollback.iter().map(|undo| undo.step.id.as_str()).collect();
+    assert_eq!(rollback, ["drop_new_slot", "put_settings_back_again", "reload_again"]);
 }
 
 #[test]
@@ -254,20 +254,20 @@ fn whoever_has_nothing_of_its_own_follows() {
     facts.local.end = Some(FORK);
     facts.local.slots = vec!["repmgr_slot_2".into(), "mine".into()];
     let rejoin = plan(&facts, &options());
-    assert_eq!(rejoin.decision.as_ref().unwrap().rung, Rung::Follow);
+    assert_eq!(rejoin.decision.as_ref().unwrap().method, RejoinMethod::Follow);
     assert_eq!(
         ids(&rejoin.plan),
         ["create_slot", "standby_signal", "follow", "start", "record", "drop_repmgr_slot_2"]
     );
     // Asked to, it is rewound all the same.
-    assert_eq!(rung(&facts, &RejoinOptions { forced: true, ..options() }), Some(Rung::Rewind));
+    assert_eq!(method(&facts, &RejoinOptions { forced: true, ..options() }), Some(RejoinMethod::Rewind));
 
     // What it has to replay next is gone: an archive may have it, else nothing but a new clone will do.
     facts.gone = vec!["000000010000000000000004".into()];
     assert_eq!(stopping(&plan(&facts, &options())), [("standby_wal", Exit::Failed)]);
-    assert_eq!(rung(&facts, &RejoinOptions { reclone: true, ..options() }), Some(Rung::Reclone));
+    assert_eq!(method(&facts, &RejoinOptions { reclone: true, ..options() }), Some(RejoinMethod::Reclone));
     facts.restores = true;
-    assert_eq!(rung(&facts, &RejoinOptions { reclone: true, ..options() }), Some(Rung::Follow));
+    assert_eq!(method(&facts, &RejoinOptions { reclone: true, ..options() }), Some(RejoinMethod::Follow));
 }
 
 #[test]
@@ -300,14 +300,14 @@ fn whoever_streams_is_left_alone() {
         .push(Sender { state: Some("startup".into()), ..serde_json::from_value(sender.clone()).unwrap() });
     let refused = plan(&facts, &RejoinOptions { use_slot: false, ..options() });
     assert_eq!(
-        refused.decision.as_ref().unwrap().rung,
-        Rung::Follow,
+        refused.decision.as_ref().unwrap().method,
+        RejoinMethod::Follow,
         "a connection over which nothing is sent"
     );
     let server = facts.cluster.nodes[1].server.as_mut().unwrap();
     server.senders.push(serde_json::from_value(sender).unwrap());
     let rejoin = plan(&facts, &RejoinOptions { use_slot: false, ..options() });
-    assert_eq!(rejoin.decision.as_ref().unwrap().rung, Rung::None);
+    assert_eq!(rejoin.decision.as_ref().unwrap().method, RejoinMethod::None);
     // It is still recorded as a primary.
     assert_eq!(ids(&rejoin.plan), ["record"]);
     let row = &mut facts.cluster.nodes[0].row;
@@ -326,7 +326,7 @@ fn a_source_with_an_old_control_file_writes_a_checkpoint_first() {
     assert!(!all(&facts).contains(" checkpoint "));
     let rejoin = plan(&facts, &options());
     let check = rejoin.plan.checks.iter().find(|check| check.name == "checkpoint").unwrap();
-    assert_eq!(check.verdict, Verdict::Warning);
+    assert_eq!(check.verdict, CheckResult::Warning);
     assert!(check.hint.as_ref().unwrap().contains("GRANT pg_checkpoint"));
 }
 
@@ -427,7 +427,7 @@ fn what_the_operator_may_decide() {
     let (mut facts, mut options) = (facts(), options());
     twice(&mut facts, &mut options);
     options.reclone = true;
-    assert_eq!(rung(&facts, &options), Some(Rung::Reclone));
+    assert_eq!(method(&facts, &options), Some(RejoinMethod::Reclone));
 }
 
 #[test]
@@ -453,7 +453,7 @@ fn half_a_rewind_is_only_cloned_again() {
     let mut facts = facts();
     half(&mut facts);
     let options = RejoinOptions { reclone: true, consent: false, ..options() };
-    assert_eq!(rung(&facts, &options), Some(Rung::Reclone));
+    assert_eq!(method(&facts, &options), Some(RejoinMethod::Reclone));
     let mut rejoin = plan(&facts, &options);
     assert_eq!(stopping(&rejoin), []);
     let clone_step =
@@ -466,11 +466,11 @@ fn half_a_rewind_is_only_cloned_again() {
         )],
         ..empty("clone".into())
     };
-    let anew = Anew {
+    let anew = Reclone {
         clone,
         aside: vec![
-            Aside { from: "/data".into(), to: "/data.now".into(), link: None },
-            Aside { from: "/ts".into(), to: "/ts.now".into(), link: Some("pg_tblspc/5".into()) },
+            MovedDirectory { from: "/data".into(), to: "/data.now".into(), link: None },
+            MovedDirectory { from: "/ts".into(), to: "/ts.now".into(), link: Some("pg_tblspc/5".into()) },
         ],
         immovable: Some("It is mounted.".into()),
         configuration: Some(("/kept".into(), vec!["postgresql.conf".into()])),
@@ -492,9 +492,9 @@ fn half_a_rewind_is_only_cloned_again() {
         ]
     );
     // Nothing is removed unless the old one is where it was put.
-    let back = rejoin.plan.rollback.iter().find(|back| back.step.id == "remove_new_1").unwrap();
-    assert_eq!(back.if_started, ["make_data_directory"]);
-    assert_eq!(back.step.requires, [Probe::Exists { path: "/data.now".into() }]);
+    let rollback = rejoin.plan.rollback.iter().find(|undo| undo.step.id == "remove_new_1").unwrap();
+    assert_eq!(rollback.if_started, ["make_data_directory"]);
+    assert_eq!(rollback.step.requires, [Probe::Exists { path: "/data.now".into() }]);
     // The link that leads there is where the data directory is by then.
     let links = |steps: Vec<&Step>| -> Vec<PathBuf> {
         let link = |step: &Step| match &step.op {
@@ -504,8 +504,8 @@ fn half_a_rewind_is_only_cloned_again() {
         steps.into_iter().filter_map(link).collect()
     };
     assert_eq!(links(rejoin.plan.steps().collect()), [PathBuf::from("/data.now/pg_tblspc/5")]);
-    let back = rejoin.plan.rollback.iter().map(|back| &back.step).collect();
-    assert_eq!(links(back), [PathBuf::from("/data/pg_tblspc/5")]);
+    let rollback = rejoin.plan.rollback.iter().map(|rollback| &rollback.step).collect();
+    assert_eq!(links(rollback), [PathBuf::from("/data/pg_tblspc/5")]);
     let stops: Vec<&Check> = rejoin.plan.checks.iter().filter(|check| check.stops()).collect();
     assert_eq!(stops.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["move_aside"]);
 }

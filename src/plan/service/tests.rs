@@ -43,7 +43,7 @@ postgres ALL = NOPASSWD: /usr/bin/systemctl start postgresql@15-main.service, \
 
 #[test]
 fn a_standby_that_would_promote_itself_is_started_without_its_target() {
-    use crate::facts::settings::{Place, Set, Settings, in_file};
+    use crate::facts::settings::{PlacedSetting, SettingPlace, Settings, in_file};
     let standby = |settings| Some(NextStart { settings, ..NextStart::default() });
     let ids = |facts: &ServiceFacts, action| {
         let plan = plan(facts, &service(action));
@@ -60,7 +60,7 @@ fn a_standby_that_would_promote_itself_is_started_without_its_target() {
         let steps = vec!["no_recovery_target".to_string(), action.name().to_string()];
         assert_eq!(ids(&target, action), (steps, false, 1));
         let mut fixed = Settings::default();
-        fixed.add(Set::new("recovery_target_lsn", "0/5", Place::CommandLine));
+        fixed.add(PlacedSetting::new("recovery_target_lsn", "0/5", SettingPlace::CommandLine));
         assert!(ids(&ServiceFacts { standby: standby(fixed), ..facts.clone() }, action).1);
     }
 }
@@ -132,7 +132,7 @@ fn pg_ctl_gets_the_options_of_the_last_start_and_a_time() {
 #[test]
 fn a_place_that_cannot_be_written_to_stops_what_starts_a_server_before_it_is_stopped() {
     let mut facts = facts(Manager::PgCtl);
-    let place = |what, problem: Option<&str>| Place {
+    let place = |what, problem: Option<&str>| WriteLocation {
         what,
         path: "/data".into(),
         problem: problem.map(str::to_string),
@@ -167,7 +167,7 @@ fn options_that_are_not_used_again_are_named_and_kept_from_a_restart() {
     let mut facts = facts(Manager::PgCtl);
     assert!(plan(&facts, &service(Action::Restart)).checks.is_empty());
     facts.last_start.left_out = vec!["-b".into(), "-c fsync=off".into()];
-    facts.last_start.origin = Origin::Upgrade;
+    facts.last_start.origin = OptionsOrigin::Upgrade;
     assert!(words(&facts, Action::Restart).ends_with("--options=-p 5433"));
     let said = |facts: &ServiceFacts, action| -> Vec<String> {
         plan(facts, &service(action)).checks.into_iter().filter_map(|check| check.text.detail).collect()

@@ -7,12 +7,12 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::plan::parts::new_primary::{siblings, silent_witnesses};
 use crate::plan::parts::standby::{in_force, refuses_to_follow};
-use crate::plan::{Check, Verdict, Waiver};
+use crate::plan::{Check, CheckResult, Override};
 use crate::registry::NodeType;
 use crate::units::size;
 
 /// Checks that the two nodes are what they have to be, and stream.
-pub(super) fn ends(
+pub(super) fn check_both_nodes(
     facts: &SwitchoverFacts,
     candidate: &NodeFacts,
     server: &ServerFacts,
@@ -116,7 +116,7 @@ pub(super) fn followers<'a>(
         if refused.is_empty() {
             following.push(sibling);
         }
-        checks.extend(refused.into_iter().map(|check| check.waivable(Waiver::Force, options.force)));
+        checks.extend(refused.into_iter().map(|check| check.overridable_by(Override::Force, options.force)));
     }
     (following, checks)
 }
@@ -124,7 +124,7 @@ pub(super) fn followers<'a>(
 /// A promotion continues without free slots or WAL senders; here there is time to fix that first.
 pub(super) fn as_failure(check: Check) -> Check {
     match check.verdict {
-        Verdict::Warning => Check { verdict: Verdict::Fail, ..check },
+        CheckResult::Warning => Check { verdict: CheckResult::Fail, ..check },
         _ => check,
     }
 }
@@ -150,7 +150,7 @@ pub(super) fn lag(
             .hint(
                 "Wait until it has caught up; otherwise clients cannot write until the backlog is replayed.",
             )
-            .waivable(Waiver::Force, force)
+            .overridable_by(Override::Force, force)
     } else if seconds >= f64::from(warning) {
         Check::warning(NAME, format!("node \"{name}\" lags behind")).node(facts.candidate).detail(detail)
     } else {
@@ -174,7 +174,7 @@ pub(super) fn backups_and_archive(
                 .node(facts.primary)
                 .detail("Stopping the server would abort it.")
                 .hint("Wait for its end, or repeat the command with --force.")
-                .waivable(Waiver::Force, force),
+                .overridable_by(Override::Force, force),
         );
     }
     let Some(ready) = facts.host.as_ref().and_then(|host| host.archive_ready) else { return checks };
@@ -188,7 +188,7 @@ pub(super) fn backups_and_archive(
                 .node(facts.primary)
                 .detail(detail)
                 .hint("Check pg_stat_archiver there, and fix archive_command first.")
-                .waivable(Waiver::Force, force),
+                .overridable_by(Override::Force, force),
         );
     } else if ready >= warning {
         let message = format!("the archiver of \"{name}\" lags behind");
@@ -208,7 +208,7 @@ pub(super) fn silent_nodes(
         facts.cluster.nodes.iter().filter(|node| node.row.active && node.row.node_type != NodeType::Witness);
     let silent: Vec<Check> = silent
         .filter_map(|node| {
-            let silence = node.server.as_ref().err()?;
+            let unavailable = node.server.as_ref().err()?;
             let name = &node.row.node_name;
             let check = if options.siblings_follow && old.is_connected_to(name) {
                 let message = format!("node \"{name}\" is connected to the primary but unreachable from here");
@@ -218,12 +218,12 @@ pub(super) fn silent_nodes(
                         \"{name}\" afterwards."
                     ))
                     .exit(Exit::Connection)
-                    .waivable(Waiver::Force, options.force)
+                    .overridable_by(Override::Force, options.force)
             } else {
                 Check::warning("node_not_asked", format!("node \"{name}\" is unreachable"))
                     .hint(format!("When it is back, run \"pgbaton standby follow\" on \"{name}\"."))
             };
-            Some(check.node(node.row.node_id).detail(crate::error::sentence(&silence.message)))
+            Some(check.node(node.row.node_id).detail(crate::error::sentence(&unavailable.message)))
         })
         .collect();
     silent.into_iter().chain(silent_witnesses(&facts.cluster)).collect()

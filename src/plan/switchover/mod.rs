@@ -5,35 +5,35 @@
 //! second primary: no supervisor, no colleague, no crash of the host. From the stop on every step counts, because clients cannot write.
 
 mod checks;
+mod steps;
 #[cfg(test)]
 mod tests;
-mod work;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use self::checks::{as_failure, backups_and_archive, ends, followers, lag, silent_nodes};
-use self::work::Work;
+use self::checks::{as_failure, backups_and_archive, check_both_nodes, followers, lag, silent_nodes};
+use self::steps::SwitchoverSteps;
 use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
-use crate::plan::parts::announce::{self, Other};
+use crate::plan::parts::announce::{self, OtherOperation};
 use crate::plan::parts::events::{self, PlannedEvent};
 use crate::plan::parts::logical;
 use crate::plan::parts::new_primary::{self, sender_and_slot_capacity};
 use crate::plan::parts::repmgr::RepmgrActivity;
-use crate::plan::parts::standby::{self, Future};
+use crate::plan::parts::standby::{self, FutureStandby};
 use crate::plan::register::endpoint;
-use crate::plan::{Check, Origin, Plan};
-use crate::registry::schema::Present;
+use crate::plan::{Check, Plan, PlannedFor};
+use crate::registry::schema::PresentMetadata;
 use crate::system::command::Command;
 
 /// What is known of the host of the old primary, and of how its server is stopped and started there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Host {
+pub struct OldPrimaryHost {
     /// The data directory.
     pub data_directory: PathBuf,
     /// The program `postgres`.
@@ -88,11 +88,11 @@ pub struct SwitchoverFacts {
     /// The old primary.
     pub primary: i32,
     /// What there is of the metadata; None where that is not known.
-    pub metadata: Option<Present>,
+    pub metadata: Option<PresentMetadata>,
     /// The operations of other commands that have not reported their end.
-    pub others: Vec<Other>,
+    pub others: Vec<OtherOperation>,
     /// The old primary's host; None if it could not be queried, which `checks` say.
-    pub host: Option<Host>,
+    pub host: Option<OldPrimaryHost>,
     /// What was examined on other hosts: whether they can be reached, whether logins work.
     pub checks: Vec<Check>,
     /// What repmgr does meanwhile.
@@ -135,15 +135,15 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     };
     plan.announce_on = Some(endpoint(primary));
     plan.origin =
-        Some(Origin { scope: new_primary::scope(&facts.cluster, old), primary: Some(facts.primary) });
-    plan.checks.extend(ends(facts, candidate, server, primary, old));
+        Some(PlannedFor { scope: new_primary::scope(&facts.cluster, old), primary: Some(facts.primary) });
+    plan.checks.extend(check_both_nodes(facts, candidate, server, primary, old));
     let touched: Vec<i32> = facts.cluster.nodes.iter().map(|node| node.row.node_id).collect();
     plan.checks.extend(announce::checks(&facts.others, old.timeline, &touched, options.force));
     plan.settled = announce::settled(&facts.others);
     let role = facts.roles.get(&facts.candidate);
     plan.checks.extend(new_primary::promotion_fitness(candidate, server, Some(old), role, options.force));
     plan.checks.extend(new_primary::recovery_target(candidate, role));
-    plan.checks.extend(logical::survive(candidate, &logical::lost(old, server), options.force));
+    plan.checks.extend(logical::slots_survive(candidate, &logical::lost(old, server), options.force));
     let (following, staying) = followers(facts, candidate, server, options);
     plan.checks.extend(staying);
     let mut there: Vec<&NodeFacts> = following.clone();
@@ -163,7 +163,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
     );
     plan.checks.extend(recording.check);
     let Some(host) = &facts.host else { return plan };
-    let future = Future { row: &primary.row, data_directory: &host.data_directory, next: &host.next };
+    let future = FutureStandby { row: &primary.row, data_directory: &host.data_directory, next: &host.next };
     let was = facts.roles.get(&facts.primary).map(|role| &role.settings);
     plan.checks.extend(future.checks(was, standby::in_force(&candidate.row, role), options.force));
     if plan.checks.iter().any(Check::stops) {
@@ -182,7 +182,7 @@ pub fn plan(facts: &SwitchoverFacts, options: SwitchoverOptions) -> Plan {
         &primary.row,
     ));
     plan.notifications.extend(events::followers(&facts.cluster, &candidate.row, Some(facts.primary)));
-    let work = Work {
+    let work = SwitchoverSteps {
         facts,
         host,
         future,

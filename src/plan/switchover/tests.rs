@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::cluster::Silence;
+use crate::facts::cluster::Unavailable;
 use crate::facts::repmgr::{Daemon, Repmgr};
 use crate::facts::server::{Sender, ServerFacts, Slot};
 use crate::plan::{OnResume, Op};
@@ -32,9 +32,9 @@ fn facts() -> SwitchoverFacts {
         candidate: 2,
         candidate_data: "/c".into(),
         primary: 1,
-        metadata: Some(crate::registry::schema::Present::example(true)),
+        metadata: Some(crate::registry::schema::PresentMetadata::example(true)),
         others: Vec::new(),
-        host: Some(Host {
+        host: Some(OldPrimaryHost {
             data_directory: "/data".into(),
             postgres: "/bin/postgres".into(),
             config_directory: None,
@@ -111,9 +111,9 @@ fn the_old_primary_is_a_standby_on_disk_before_it_is_stopped() {
         ]
     );
     assert_eq!(plan.no_return().unwrap().id, "promote");
-    let back: Vec<&str> = plan.rollback.iter().map(|back| back.step.id.as_str()).collect();
+    let rollback: Vec<&str> = plan.rollback.iter().map(|undo| undo.step.id.as_str()).collect();
     assert_eq!(
-        back,
+        rollback,
         [
             "revive",
             "wait_until_primary",
@@ -181,19 +181,19 @@ fn what_would_lose_data_or_take_long_is_found_before() {
             });
         }),
         ("node_not_asked", Exit::Connection, true, |facts| {
-            facts.cluster.nodes[2].server = Err(Silence::invalid("x"));
+            facts.cluster.nodes[2].server = Err(Unavailable::invalid("x"));
         }),
         ("synchronous_names", Exit::Failed, true, |facts| {
             server(facts, 2).synchronous_standby_names = "2 (node1, node9)".into();
         }),
     ];
     assert_eq!(stops(&facts(), ASKED), None);
-    for (name, exit, waivable, change) in cases {
+    for (name, exit, overridable, change) in cases {
         let mut facts = facts();
         change(&mut facts);
         let expected = Some((name.to_string(), exit));
         assert_eq!(stops(&facts, ASKED), expected);
-        assert_eq!(stops(&facts, FORCED), if waivable { None } else { expected }, "{name}");
+        assert_eq!(stops(&facts, FORCED), if overridable { None } else { expected }, "{name}");
     }
 }
 
@@ -236,8 +236,8 @@ fn slots_and_settings_that_were_there_stay_on_the_way_back() {
         });
     }
     let plan = plan(&facts, ASKED);
-    let back: Vec<&str> = plan.rollback.iter().map(|back| back.step.id.as_str()).collect();
-    assert_eq!(back, ["revive", "wait_until_primary", "write_again"]);
+    let rollback: Vec<&str> = plan.rollback.iter().map(|undo| undo.step.id.as_str()).collect();
+    assert_eq!(rollback, ["revive", "wait_until_primary", "write_again"]);
 }
 
 fn logical(name: &str) -> Slot {

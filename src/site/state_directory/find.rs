@@ -2,32 +2,34 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Known, ROOT, State, aside_of, look, may_leave, named, refused};
+use super::{
+    KnownIdentity, ROOT, StateDirectory, aside_of, inspect_state_directory, may_leave, named, refused,
+};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::facts::identity::{Found, Standing, is_same_place};
+use crate::facts::identity::{StateContents, StateOwnership, is_same_place};
 use crate::journal;
 use crate::registry::{NodeRow, NodeType};
 use crate::site::Site;
 use crate::system::environment::home_of;
 use crate::system::files;
 
-pub(super) fn find(site: &Site) -> Result<State> {
-    let mut known = Known::of(site)?;
+pub(super) fn find(site: &Site) -> Result<StateDirectory> {
+    let mut known = KnownIdentity::of(site)?;
     let config = known.config;
     let is_default = config.state_directory.is_none();
     let usual = config.state_directory(&site.environment, Path::new(ROOT))?;
-    let found = look(&usual)?;
+    let found = inspect_state_directory(&usual)?;
     if known.cluster.is_none()
-        && let Found::Unmarked { topology: Some(seen), .. } = &found
+        && let StateContents::Unmarked { topology: Some(seen), .. } = &found
         && is_witness(config, seen.nodes.iter().map(|node| &node.row))
     {
         known.cluster.clone_from(&seen.system_identifier);
         site.cluster.replace(known.cluster.clone());
     }
     let standing = known.judge(&found);
-    if standing == Standing::Ours {
-        return Ok(State::new(usual, found));
+    if standing == StateOwnership::Ours {
+        return Ok(StateDirectory::new(usual, found));
     }
     let elsewhere = search(site, &known, &usual)?;
     match (standing, elsewhere) {
@@ -41,16 +43,16 @@ pub(super) fn find(site: &Site) -> Result<State> {
             }
             Ok(state)
         }
-        (Standing::Foreign(foreign), _) => {
+        (StateOwnership::Foreign(foreign), _) => {
             if is_default
                 && foreign.in_use
                 && let Some(identifier) = known.identifier()
             {
                 let second = config.second_state_directory(&site.environment, Path::new(ROOT), identifier)?;
-                let found = look(&second)?;
+                let found = inspect_state_directory(&second)?;
                 return match known.judge(&found) {
-                    Standing::Foreign(foreign) => Err(refused(&second, &foreign)),
-                    Standing::Free | Standing::Ours => Ok(State::new(second, found)),
+                    StateOwnership::Foreign(foreign) => Err(refused(&second, &foreign)),
+                    StateOwnership::Free | StateOwnership::Ours => Ok(StateDirectory::new(second, found)),
                 };
             }
             if known.cluster.is_none() || foreign.in_use {
@@ -58,7 +60,7 @@ pub(super) fn find(site: &Site) -> Result<State> {
             }
             may_leave(&usual, &foreign.why)?;
             let aside = Some(aside_of(&usual, foreign.identifier.as_deref()));
-            Ok(State { aside, ..State::new(usual, Found::Nothing) })
+            Ok(StateDirectory { aside, ..StateDirectory::new(usual, StateContents::Nothing) })
         }
         (_, Some(other)) => {
             let open = journal::unfinished(&other.path).unwrap_or_default();
@@ -74,19 +76,22 @@ pub(super) fn find(site: &Site) -> Result<State> {
                     other.path.display()
                 )));
             }
-            Ok(State { also: Some(other.path), ..State::new(usual, Found::Nothing) })
+            Ok(StateDirectory {
+                also: Some(other.path),
+                ..StateDirectory::new(usual, StateContents::Nothing)
+            })
         }
-        (_, None) => Ok(State::new(usual, found)),
+        (_, None) => Ok(StateDirectory::new(usual, found)),
     }
 }
 
 /// Looks for the state of this node where it was kept under another name, by another user or in another environment.
-pub(super) fn search(site: &Site, known: &Known<'_>, but: &Path) -> Result<Option<State>> {
+pub(super) fn search(site: &Site, known: &KnownIdentity<'_>, but: &Path) -> Result<Option<StateDirectory>> {
     let config = known.config;
     let uid = |path: &Path| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).ok()?).into();
     let users = [Some(site.environment.uid), uid(&config.data_directory)];
     let homes: Vec<PathBuf> = users.into_iter().flatten().filter_map(home_of).collect();
-    let mut out: Vec<State> = Vec::new();
+    let mut out: Vec<StateDirectory> = Vec::new();
     for root in config.state_roots(&site.environment, Path::new(ROOT), &homes) {
         // What another user keeps to itself is not ours to find.
         for name in files::names_in(&root).unwrap_or_default() {
@@ -96,26 +101,26 @@ pub(super) fn search(site: &Site, known: &Known<'_>, but: &Path) -> Result<Optio
             if known_already || !directory.is_dir() {
                 continue;
             }
-            let Ok(found) = look(&directory) else { continue };
+            let Ok(found) = inspect_state_directory(&directory) else { continue };
             let proven = match &found {
-                Found::Nothing => false,
-                Found::Marked(identity) => match (known.cluster.as_deref(), known.local.as_deref()) {
+                StateContents::Nothing => false,
+                StateContents::Marked(identity) => match (known.cluster.as_deref(), known.local.as_deref()) {
                     (Some(cluster), _) => identity.system_identifier.as_deref() == Some(cluster),
                     (None, Some(local)) => identity.in_data_directory() == Some(local),
                     (None, None) => is_same_place(&identity.data_directory, &config.data_directory),
                 },
-                Found::Unmarked { topology, .. } => {
+                StateContents::Unmarked { topology, .. } => {
                     let seen = topology.as_ref().and_then(|seen| seen.system_identifier.as_deref());
                     config.names_state_of(&directory) && seen.is_some() && seen == known.identifier()
                 }
             };
-            if proven && known.judge(&found) == Standing::Ours {
-                out.push(State::new(directory, found));
+            if proven && known.judge(&found) == StateOwnership::Ours {
+                out.push(StateDirectory::new(directory, found));
             }
         }
     }
     // A data directory that was moved may have left state behind; what names the present place is the newer one.
-    let present = |state: &State| {
+    let present = |state: &StateDirectory| {
         state
             .identity
             .as_ref()

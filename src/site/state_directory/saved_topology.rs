@@ -15,7 +15,7 @@ use crate::system::inspect;
 ///
 /// # Errors
 /// Exit code 1 if the state directory is another's, or what was seen is; else where it cannot be written.
-pub fn keep_topology(site: &Site, facts: &ClusterFacts, now: Timestamp) -> Result<()> {
+pub fn save_topology(site: &Site, facts: &ClusterFacts, now: Timestamp) -> Result<()> {
     let config = site.config()?;
     let Some(seen) = facts.system_identifier() else { return Ok(()) };
     if is_witness(config, facts.nodes.iter().map(|node| &node.row)) {

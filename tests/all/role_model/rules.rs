@@ -76,7 +76,7 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::SignalBeforeStop,
         says: "standby.signal is on the disk of the old primary before that is asked to stop: a start results in a standby",
-        kept_by: "plan/switchover/work.rs: Work::standby_on_disk, Work::change",
+        kept_by: "plan/switchover/steps.rs: SwitchoverSteps::standby_on_disk, SwitchoverSteps::change",
         needed_in: Config { supervisor: true, ..SWITCHOVER },
     },
     Entry {
@@ -95,25 +95,25 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::RequestOverLockSession,
         says: "the promotion is requested over the session that holds the lock of that server, or not at all",
-        kept_by: "operation/live/look.rs: Live::holder; operation/live/roles.rs: Live::promote",
+        kept_by: "operation/live/final_check.rs: Live::holder; operation/live/roles.rs: Live::promote",
         needed_in: Config { sessions_end: true, ..TWO_PROMOTE },
     },
     Entry {
         rule: Rule::AnswerUnderLock,
         says: "what a node says counts only under its lock: one that was lost, or never had, is taken before it is asked",
-        kept_by: "operation/live/look.rs: Live::word, Live::relock; observe/under_locks.rs: retake",
+        kept_by: "operation/live/final_check.rs: Live::query_node, Live::relock; observe/under_locks.rs: relock_node",
         needed_in: Config { sql_fails: true, ..TWO_PROMOTE },
     },
     Entry {
         rule: Rule::LocksOnAllNodes,
         says: "a command that changes roles holds the lock of every node that it reaches, or changes nothing",
-        kept_by: "observe/under_locks.rs: hold_over; registry/lock.rs: acquire",
+        kept_by: "observe/under_locks.rs: lock_cluster_over; registry/lock.rs: acquire",
         needed_in: TWO_PROMOTE,
     },
     Entry {
         rule: Rule::RowOnEveryNode,
         says: "an operation is announced before its first effect, and one that is open elsewhere refuses another one",
-        kept_by: "plan/parts/announce.rs: record, received, checks; observe/open_operations.rs: others",
+        kept_by: "plan/parts/announce.rs: record, received, checks; observe/open_operations.rs: other_operations",
         needed_in: WITHOUT_SSH,
     },
     Entry {
@@ -149,7 +149,7 @@ pub const RULES: [Entry; 19] = [
     Entry {
         rule: Rule::HostFirstAtPromote,
         says: "before standby promote the host of the old primary is secured, where ssh leads to it",
-        kept_by: "operation/old_primary_host.rs: Hosts::look, Hosts::hold; plan/promote/steps.rs: keep_down",
+        kept_by: "operation/old_primary_host.rs: Hosts::inspect, Hosts::hold; plan/promote/steps.rs: keep_down",
         needed_in: OVERRIDDEN,
     },
     Entry {

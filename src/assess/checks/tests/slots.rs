@@ -1,48 +1,54 @@
 //! The checks of replication slots and of the WAL that they retain.
 
-use super::{Case, Example, Name, Status, slot};
+use super::{Case, CheckName, CheckStatus, Example, slot};
 use crate::assess::cluster::examples::server;
 use crate::facts::server::Slot;
 use crate::registry::NodeType;
 
 /// The cases of these checks.
 pub(super) const CASES: &[Case] = &[
-    (Name::Slots, 1, Status::Critical, "1 of 2 physical replication slots are inactive", |e| {
+    (CheckName::Slots, 1, CheckStatus::Critical, "1 of 2 physical replication slots are inactive", |e| {
         server(&mut e.facts, 0).slots = vec![slot("a", true, "reserved", 1), slot("b", false, "reserved", 1)];
     }),
-    (Name::Slots, 1, Status::Warning, "1 of 2 physical replication slots are inactive", |e| {
+    (CheckName::Slots, 1, CheckStatus::Warning, "1 of 2 physical replication slots are inactive", |e| {
         // That of a former primary is no stale one.
         e.facts.nodes[1].row.node_type = NodeType::Primary;
         e.facts.nodes[1].row.active = false;
         server(&mut e.facts, 0).slots =
             vec![slot("a", true, "reserved", 1), slot("repmgr_slot_2", false, "reserved", 1)];
     }),
-    (Name::LogicalSlots, 1, Status::Critical, "1 logical replication slots are invalid", |e| {
+    (CheckName::LogicalSlots, 1, CheckStatus::Critical, "1 logical replication slots are invalid", |e| {
         server(&mut e.facts, 0).slots =
             vec![Slot { invalidation_reason: Some("rows_removed".into()), ..logical("l") }];
     }),
     (
-        Name::LogicalSlots,
+        CheckName::LogicalSlots,
         1,
-        Status::Critical,
+        CheckStatus::Critical,
         "subscribers of failover slots receive nothing from this node",
         |e| {
             server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
             server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into(), "b".into()];
         },
     ),
-    (Name::LogicalSlots, 1, Status::Ok, "1 of 1 logical replication slots are usable", |e| {
+    (CheckName::LogicalSlots, 1, CheckStatus::Ok, "1 of 1 logical replication slots are usable", |e| {
         server(&mut e.facts, 0).slots = vec![logical("l"), slot("a", true, "reserved", 1)];
         server(&mut e.facts, 0).synchronized_standby_slots = vec!["a".into()];
     }),
-    (Name::LogicalSlots, 2, Status::Critical, "replication slots are not synchronized to this node", |e| {
-        server(&mut e.facts, 0).slots = vec![logical("l")];
-        server(&mut e.facts, 1).slots = vec![logical("l")];
-    }),
     (
-        Name::LogicalSlots,
+        CheckName::LogicalSlots,
         2,
-        Status::Warning,
+        CheckStatus::Critical,
+        "replication slots are not synchronized to this node",
+        |e| {
+            server(&mut e.facts, 0).slots = vec![logical("l")];
+            server(&mut e.facts, 1).slots = vec![logical("l")];
+        },
+    ),
+    (
+        CheckName::LogicalSlots,
+        2,
+        CheckStatus::Warning,
         "1 of 2 failover slots would be lost by a promotion of this node",
         |e| {
             server(&mut e.facts, 0).slots = vec![logical("l"), logical("m")];
@@ -51,37 +57,55 @@ pub(super) const CASES: &[Case] = &[
             server(&mut e.facts, 1).slots = vec![copy("l"), Slot { temporary: true, ..copy("m") }];
         },
     ),
-    (Name::LogicalSlots, 2, Status::Ok, "1 of 1 failover slots are synchronized", |e| {
+    (CheckName::LogicalSlots, 2, CheckStatus::Ok, "1 of 1 failover slots are synchronized", |e| {
         server(&mut e.facts, 0).slots = vec![logical("l")];
         server(&mut e.facts, 1).sync_replication_slots = true;
         server(&mut e.facts, 1).slots = vec![Slot { synced: true, ..logical("l") }];
     }),
-    (Name::MissingSlots, 1, Status::Critical, "1 physical replication slots are missing: s'2", |e| {
-        e.facts.nodes[1].row.slot_name = Some("s'2".into());
-    }),
-    (Name::WalRetained, 1, Status::Warning, "slot \"s\" keeps 1.9 GB of WAL", |e| {
+    (
+        CheckName::MissingSlots,
+        1,
+        CheckStatus::Critical,
+        "1 physical replication slots are missing: s'2",
+        |e| {
+            e.facts.nodes[1].row.slot_name = Some("s'2".into());
+        },
+    ),
+    (CheckName::WalRetained, 1, CheckStatus::Warning, "slot \"s\" keeps 1.9 GB of WAL", |e| {
         retained(e, "extended", 2_000_000_000);
     }),
-    (Name::WalRetained, 1, Status::Critical, "slot \"s\" keeps 3.7 GB of WAL", |e| {
+    (CheckName::WalRetained, 1, CheckStatus::Critical, "slot \"s\" keeps 3.7 GB of WAL", |e| {
         retained(e, "extended", 4_000_000_000);
     }),
-    (Name::WalRetained, 1, Status::Ok, "slot \"s\" keeps 954 MB of WAL", |e| {
+    (CheckName::WalRetained, 1, CheckStatus::Ok, "slot \"s\" keeps 954 MB of WAL", |e| {
         retained(e, "extended", 999_999_999);
     }),
-    (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" had to retain is lost", |e| {
+    (CheckName::WalRetained, 1, CheckStatus::Critical, "WAL that slot \"s\" had to retain is lost", |e| {
         retained(e, "lost", 1);
     }),
-    (Name::WalRetained, 1, Status::Critical, "WAL that slots \"s\", \"t\" had to retain is lost", |e| {
-        retained(e, "lost", 1);
-        server(&mut e.facts, 0).slots[1].wal_status = Some("lost".into());
-    }),
-    (Name::WalRetained, 1, Status::Critical, "slot \"s\" is invalid", |e| {
+    (
+        CheckName::WalRetained,
+        1,
+        CheckStatus::Critical,
+        "WAL that slots \"s\", \"t\" had to retain is lost",
+        |e| {
+            retained(e, "lost", 1);
+            server(&mut e.facts, 0).slots[1].wal_status = Some("lost".into());
+        },
+    ),
+    (CheckName::WalRetained, 1, CheckStatus::Critical, "slot \"s\" is invalid", |e| {
         retained(e, "lost", 1);
         server(&mut e.facts, 0).slots[0].invalidation_reason = Some("idle_timeout".into());
     }),
-    (Name::WalRetained, 1, Status::Critical, "WAL that slot \"s\" keeps is about to be removed", |e| {
-        retained(e, "unreserved", 1);
-    }),
+    (
+        CheckName::WalRetained,
+        1,
+        CheckStatus::Critical,
+        "WAL that slot \"s\" keeps is about to be removed",
+        |e| {
+            retained(e, "unreserved", 1);
+        },
+    ),
 ];
 
 fn logical(name: &str) -> Slot {
@@ -101,7 +125,7 @@ fn retained(e: &mut Example, status: &str, bytes: i64) {
 fn what_is_said_of_slots_can_be_typed_and_is_true_of_each() {
     let lost =
         |reason: &str| Slot { invalidation_reason: Some(reason.into()), ..slot("lo'st", false, "lost", 1) };
-    let found = Example::one(Name::Slots, 1, |e| {
+    let found = Example::one(CheckName::Slots, 1, |e| {
         server(&mut e.facts, 0).slots = vec![slot("b", false, "reserved", 1), lost("wal_removed")];
     });
     assert_eq!(
@@ -115,7 +139,7 @@ fn what_is_said_of_slots_can_be_typed_and_is_true_of_each() {
         hint.ends_with("SELECT pg_drop_replication_slot('b'); SELECT pg_drop_replication_slot('lo''st');"),
         "{hint}"
     );
-    let found = Example::one(Name::WalRetained, 1, |e| {
+    let found = Example::one(CheckName::WalRetained, 1, |e| {
         server(&mut e.facts, 0).slots = vec![lost("idle_timeout")];
     });
     assert_eq!(

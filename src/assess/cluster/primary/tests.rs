@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::super::examples::{NOW, healthy, judged, promote, server, silence, view};
+use super::super::examples::{NOW, healthy, judged, promote, server, unavailable, view};
 use super::super::{State, Viewpoint, assess};
 use super::*;
 use crate::facts::cluster::ClusterFacts;
@@ -17,7 +17,7 @@ fn of_two_that_were_promoted_independently_none_is_named() {
     };
     let next = |one: Option<&str>, other: Option<&str>| {
         let mut facts = healthy();
-        facts.nodes[0].server = Err(silence(Answered::Nothing));
+        facts.nodes[0].server = Err(unavailable(Answered::Nothing));
         for (at, uuid) in [(1, one), (2, other)] {
             promote(&mut facts, at, 2);
             server(&mut facts, at).lineage = uuid.and_then(recorded);
@@ -37,7 +37,7 @@ fn of_two_that_were_promoted_independently_none_is_named() {
 fn no_primary_names_the_one_with_the_most_wal_and_what_may_be_missing() {
     let mut facts = healthy();
     let seen = topology::merge(None, &facts, NOW);
-    facts.nodes[0].server = Err(silence(Answered::Nothing));
+    facts.nodes[0].server = Err(unavailable(Answered::Nothing));
     for at in [1, 2] {
         server(&mut facts, at).receiver = None;
         server(&mut facts, at).receive_lsn = Some(Lsn(49_000 + at as u64));
@@ -52,17 +52,17 @@ fn no_primary_names_the_one_with_the_most_wal_and_what_may_be_missing() {
     let detail = issues[0].detail.as_deref().unwrap();
     assert!(detail.contains("\"n3\" has the most WAL") && detail.contains("had 998 bytes more"), "{detail}");
     // The standby that is down may have more WAL: it is started before another one is promoted.
-    let other = std::mem::replace(&mut facts.nodes[1].server, Err(silence(Answered::Nothing)));
+    let other = std::mem::replace(&mut facts.nodes[1].server, Err(unavailable(Answered::Nothing)));
     let (report, _) = assess(&facts, &view(Some(&seen)));
     let starts = ["pgbaton node start  # on \"n1\"", "pgbaton node start  # on \"n2\""];
     assert_eq!(report.cluster.next, [&starts[..], &both[1..]].concat());
     facts.nodes[1].server = other;
     // A server responds there, or a standby streams from it: no promotion and no start is advised.
-    facts.nodes[0].server = Err(silence(Answered::Silent));
+    facts.nodes[0].server = Err(unavailable(Answered::Silent));
     let (report, issues) = assess(&facts, &view(Some(&seen)));
     assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
     assert_eq!(report.cluster.next, Vec::<String>::new());
-    facts.nodes[0].server = Err(silence(Answered::Nothing));
+    facts.nodes[0].server = Err(unavailable(Answered::Nothing));
     server(&mut facts, 1).receiver = ServerFacts::example(true, 1, 1).receiver;
     let (_, issues) = assess(&facts, &view(None));
     assert!(issues[0].hint.as_deref().unwrap().contains("seems to be alive"));
@@ -75,7 +75,7 @@ fn a_new_primary_that_was_seen_only_as_a_standby_is_the_one_to_start() {
     // n3 took over and is gone as well; n2 has followed it.
     (facts.nodes[0].row.active, facts.nodes[2].row.node_type) = (false, NodeType::Primary);
     for at in [0, 2] {
-        facts.nodes[at].server = Err(silence(Answered::Nothing));
+        facts.nodes[at].server = Err(unavailable(Answered::Nothing));
     }
     server(&mut facts, 1).receiver = None;
     server(&mut facts, 1).timeline = TimelineId(2);
@@ -97,8 +97,8 @@ fn a_node_that_was_promoted_without_a_record_is_the_one_to_start() {
     let mut facts = healthy();
     promote(&mut facts, 1, 2);
     let seen = topology::merge(None, &facts, NOW);
-    facts.nodes[0].server = Err(silence(Answered::Nothing));
-    facts.nodes[1].server = Err(silence(Answered::Nothing));
+    facts.nodes[0].server = Err(unavailable(Answered::Nothing));
+    facts.nodes[1].server = Err(unavailable(Answered::Nothing));
     server(&mut facts, 2).receiver = None;
     let (report, issues) = assess(&facts, &view(Some(&seen)));
     let next = &report.cluster.next;
@@ -125,7 +125,7 @@ fn where_all_are_standbys_one_of_them_is_to_be_promoted() {
     assert!(!report.cluster.next.concat().contains("register"), "{:?}", report.cluster.next);
     assert!(issues[0].hint.as_deref().unwrap().contains("promote \"n2\""), "{issues:?}");
     // Another one may be the primary: it does not respond, or a standby streams from it.
-    facts.nodes[2].server = Err(silence(Answered::Nothing));
+    facts.nodes[2].server = Err(unavailable(Answered::Nothing));
     assert!(!assess(&facts, &view(None)).0.cluster.next.concat().contains("promote"));
 }
 
@@ -135,7 +135,7 @@ fn only_a_witness_answers() {
     facts.nodes[2].row.node_type = NodeType::Witness;
     promote(&mut facts, 2, 1);
     server(&mut facts, 2).system_identifier = "8".into();
-    (0..=1).for_each(|at| facts.nodes[at].server = Err(silence(Answered::Nothing)));
+    (0..=1).for_each(|at| facts.nodes[at].server = Err(unavailable(Answered::Nothing)));
     let (report, issues) = assess(&facts, &view(None));
     assert_eq!(report.cluster.state, State::NoPrimary);
     assert_eq!(report.cluster.next[0], "pgbaton node start  # on \"n1\"");
@@ -147,7 +147,7 @@ fn only_a_witness_answers() {
 fn nobody_answers() {
     let mut facts = healthy();
     let seen = topology::merge(None, &facts, NOW);
-    facts.nodes.iter_mut().for_each(|node| node.server = Err(silence(Answered::Nothing)));
+    facts.nodes.iter_mut().for_each(|node| node.server = Err(unavailable(Answered::Nothing)));
     let later = Viewpoint { now: Timestamp::from_second(180).unwrap(), ..view(Some(&seen)) };
     let (report, issues) = assess(&facts, &later);
     assert_eq!(report.cluster.state, State::Unknown);
@@ -166,7 +166,7 @@ fn promoted_by_pgbaton(facts: &mut ClusterFacts, at: usize) {
 #[test]
 fn a_promotion_that_was_requested_is_waited_for_or_withdrawn() {
     let mut facts = healthy();
-    facts.nodes[0].server = Err(silence(Answered::Nothing));
+    facts.nodes[0].server = Err(unavailable(Answered::Nothing));
     server(&mut facts, 2).receiver = None;
     server(&mut facts, 1).receiver = None;
     server(&mut facts, 1).promotion_requested = Some(true);
@@ -204,7 +204,7 @@ fn several_primaries() {
 #[test]
 fn promoted_by_hand() {
     let mut facts = healthy();
-    facts.nodes[0].server = Err(silence(Answered::Nothing));
+    facts.nodes[0].server = Err(unavailable(Answered::Nothing));
     facts.nodes[0].row.active = false;
     facts.nodes.truncate(2);
     promote(&mut facts, 1, 2);
@@ -233,7 +233,7 @@ fn a_primary_that_was_replaced() {
     promote(&mut before, 1, 2);
     let seen = topology::merge(None, &before, NOW);
     let mut facts = healthy();
-    facts.nodes[1].server = Err(silence(Answered::Nothing));
+    facts.nodes[1].server = Err(unavailable(Answered::Nothing));
     let (_, issues) = assess(&facts, &view(Some(&seen)));
     let outdated = issues.iter().find(|issue| issue.code == "primary_outdated").unwrap();
     assert!(outdated.detail.as_deref().unwrap().starts_with("Node \"n2\" was the primary on timeline 2"));

@@ -1,7 +1,7 @@
 //! Tests of `standby`.
 
 use super::super::assess;
-use super::super::examples::{healthy, judged, promote, server, silence, view};
+use super::super::examples::{healthy, judged, promote, server, unavailable, view};
 use super::*;
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::server::Slot;
@@ -122,7 +122,7 @@ fn lag_is_told_only_where_there_is_some() {
         (Some(100), None, vec![])
     );
     // Without a primary there is nothing to compare with.
-    let unknown = lag(&|facts| facts.nodes[0].server = Err(silence(Answered::Nothing)));
+    let unknown = lag(&|facts| facts.nodes[0].server = Err(unavailable(Answered::Nothing)));
     assert_eq!((unknown.0, unknown.1), (None, None));
 }
 
@@ -149,7 +149,7 @@ fn attachment_and_slots() {
     promote(&mut facts, 1, 2);
     facts.nodes[1].row.node_type = NodeType::Primary;
     facts.nodes[0].row.active = false;
-    facts.nodes[0].server = Err(silence(Answered::Nothing));
+    facts.nodes[0].server = Err(unavailable(Answered::Nothing));
     server(&mut facts, 2).receiver = None;
     let next = judged(&facts).0.cluster.next;
     assert!(next.contains(&"pgbaton standby follow  # on \"n3\"".to_string()), "{next:?}");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::assess::history::{Relation, relation_of};
 use crate::assess::start::Stance;
 use crate::cli::node::Guard as Args;
-use crate::commands::node::guard::Judged;
+use crate::commands::node::guard::GuardJudgement;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::branch::Fork;
@@ -15,17 +15,17 @@ use crate::facts::role;
 use crate::facts::server::ServerFacts;
 use crate::observe::next_start;
 use crate::observe::own_node::{own_row, secrets_of};
-use crate::operation::carry_out::{How, carry_out};
+use crate::operation::carry_out::{RunOptions, carry_out};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::history::parse_history;
-use crate::plan::guard::{Demotion, NewPrimary, plan, stay};
+use crate::plan::guard::{Demotion, NewPrimary, keep_standby, plan};
 use crate::registry::NodeType;
 use crate::secret::Secrets;
 use crate::ui::Level;
 
 /// Makes the server a standby of the newer primary, as far as there is one.
-pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Report> {
+pub(super) async fn to_standby(context: &Context, judged: &GuardJudgement) -> Result<Report> {
     let cluster = judged.cluster();
     let primary = newer_primary(judged, &cluster);
     let relation = match primary.and_then(NodeFacts::facts) {
@@ -91,13 +91,14 @@ pub(super) async fn to_standby(context: &Context, judged: &Judged) -> Result<Rep
 
 /// Looks for what would end the recovery of a server that has `standby.signal`: it starts as a standby, and must not become a primary by
 /// itself. With `--demote` that is cleared, else reported.
-pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
+pub(super) async fn ensure_stays_standby(context: &Context, args: &Args) -> Result<()> {
     let config = context.config()?;
-    let next = next_start::look(&config.data_directory, context.config_directory(config).as_deref());
+    let next =
+        next_start::inspect_next_start(&config.data_directory, context.config_directory(config).as_deref());
     let row = own_row(config, NodeType::Standby, None, None);
-    let Some(plan) = stay(&row, &config.data_directory, &next) else { return Ok(()) };
+    let Some(plan) = keep_standby(&row, &config.data_directory, &next) else { return Ok(()) };
     let failed = match args.demote {
-        true => carry_out(context, &plan, How::new(context, Secrets::new())).await.report.err(),
+        true => carry_out(context, &plan, RunOptions::new(context, Secrets::new())).await.report.err(),
         false => None,
     };
     if args.demote && failed.is_none() {
@@ -122,7 +123,7 @@ pub(super) async fn stays(context: &Context, args: &Args) -> Result<()> {
 /// Makes the server a standby without an upstream: read-only it does no harm.
 pub(super) async fn without_primary(
     context: &Context,
-    judged: &Judged,
+    judged: &GuardJudgement,
     reason: &str,
     detail: &str,
 ) -> Result<Report> {
@@ -145,26 +146,26 @@ pub(super) async fn without_primary(
 }
 
 /// Returns the node that accepts writes, of several the one on the newest timeline. One on an older timeline than ours is no newer primary.
-fn newer_primary<'a>(judged: &Judged, cluster: &'a ClusterFacts) -> Option<&'a NodeFacts> {
+fn newer_primary<'a>(judged: &GuardJudgement, cluster: &'a ClusterFacts) -> Option<&'a NodeFacts> {
     let is_primary = |node: &&NodeFacts| {
-        let said = |word: &crate::assess::start::Opinion| {
-            word.node_id == Some(node.row.node_id) && word.is_primary && word.says == Stance::Opposes
+        let said = |opinion: &crate::assess::start::Opinion| {
+            opinion.node_id == Some(node.row.node_id) && opinion.is_primary && opinion.says == Stance::Opposes
         };
         let timeline = node.facts().map(|server| server.timeline);
-        judged.words.iter().any(said) && timeline >= Some(judged.local.timeline)
+        judged.opinions.iter().any(said) && timeline >= Some(judged.local.timeline)
     };
     let primaries = cluster.nodes.iter().filter(is_primary);
     primaries.max_by_key(|node| node.facts().map(|server| server.timeline))
 }
 
 /// Compares the local history with that of the primary.
-async fn relation(judged: &Judged, server: &ServerFacts) -> Relation {
+async fn relation(judged: &GuardJudgement, server: &ServerFacts) -> Relation {
     let switches = server
         .lineage
         .as_ref()
         .and_then(|lineage| lineage.history.as_deref())
         .and_then(|text| parse_history(text).ok());
-    let fork = switches.map_or(Fork::Never, |switches| judged.local.fork_from(&switches, server.timeline));
+    let fork = switches.map_or(Fork::None, |switches| judged.local.fork_from(&switches, server.timeline));
     let mut local = judged.local.clone();
     let measured = tokio::task::spawn_blocking(move || local.find_end(fork).map(|()| local));
     let local = match measured.await {
@@ -177,14 +178,14 @@ async fn relation(judged: &Judged, server: &ServerFacts) -> Relation {
 
 async fn new_primary(
     context: &Context,
-    judged: &Judged,
+    judged: &GuardJudgement,
     primary: &NodeFacts,
     diverged: bool,
 ) -> Result<NewPrimary> {
     let config = context.config()?;
     let role = async {
         let session = context.connect(&Conninfo::parse(&primary.row.conninfo).ok()?).await.ok()?;
-        role::ask(&session).await.ok()
+        role::query_role_facts(&session).await.ok()
     };
     let role = role.await;
     let installation = context.installation_of(config, judged.local.major);
@@ -209,7 +210,7 @@ struct Demoted {
 
 async fn demote(
     context: &Context,
-    judged: &Judged,
+    judged: &GuardJudgement,
     cluster: &ClusterFacts,
     to: Option<NewPrimary>,
 ) -> Result<Demoted> {
@@ -218,11 +219,14 @@ async fn demote(
     let demotion = Demotion {
         row: recorded.unwrap_or_else(|| judged.own.clone()),
         data_directory: config.data_directory.clone(),
-        next: next_start::look(&config.data_directory, context.config_directory(config).as_deref()),
+        next: next_start::inspect_next_start(
+            &config.data_directory,
+            context.config_directory(config).as_deref(),
+        ),
         to,
     };
     let secrets: Secrets = secrets_of(cluster);
-    match carry_out(context, &plan(&demotion), How::new(context, secrets)).await.report {
+    match carry_out(context, &plan(&demotion), RunOptions::new(context, secrets)).await.report {
         Ok(report) => Ok(Demoted { report, failed: None }),
         Err(error) if config.data_directory.join(STANDBY_SIGNAL).exists() => {
             let data = error.data.clone();
@@ -245,7 +249,7 @@ async fn demote(
 }
 
 impl Demoted {
-    fn report(self, judged: &Judged, reason: &str, more: Value) -> Report {
+    fn report(self, judged: &GuardJudgement, reason: &str, more: Value) -> Report {
         let mut data = judged.data("demote", reason);
         join(&mut data, &more);
         let Report { changed, issues, data: done, .. } = self.report;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::assess::start::{
-    Count, Opinion, PeerAnswer, Stance, StartVerdict, Why, hear, judge as by_words, strongest,
+    Count, Opinion, PeerAnswer, Stance, StartReason, StartVerdict, interpret_answer, judge as by_opinions,
+    strongest_opinions,
 };
 use crate::cli::node::Guard as Args;
 use crate::config::Config;
@@ -16,13 +17,13 @@ use crate::config::value::GuardOnUnknown;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
-use crate::facts::directory::{Contents, look_past_mark};
-use crate::facts::rejoin::{Local, STANDBY_SIGNAL, is_half_rewound};
+use crate::facts::directory::{DirectoryContents, look_past_mark};
+use crate::facts::rejoin::{LocalFiles, STANDBY_SIGNAL, is_half_rewound};
 use crate::journal;
 use crate::observe::discovery;
 use crate::observe::own_node::own_row;
-use crate::observe::peers::inquiry::{Inquiry, OwnAddresses};
-use crate::observe::peers::{self, known};
+use crate::observe::peers::poll::{OwnAddresses, PeerPoll};
+use crate::observe::peers::{self, known_servers};
 use crate::operation::start_permission::COPIED;
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
@@ -71,33 +72,33 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         }
     };
     match found {
-        Found::Answer(report) => {
+        GuardFindings::Answer(report) => {
             if matches!(&report.data, Data::Done(data) if data["reason"] == STANDBY) {
-                demote::stays(context, args).await?;
+                demote::ensure_stays_standby(context, args).await?;
             }
             Ok(report)
         }
-        Found::Judged(judged) => judged.conclude(context, args).await,
+        GuardFindings::Judged(judged) => judged.conclude(context, args).await,
     }
 }
 
 /// What was found out.
-enum Found {
+enum GuardFindings {
     /// The answer, without asking any node.
     Answer(Report),
     /// What the others say.
-    Judged(Box<Judged>),
+    Judged(Box<GuardJudgement>),
 }
 
 /// The node, what the others say of it, and what follows.
-struct Judged {
+struct GuardJudgement {
     own: NodeRow,
     system_identifier: String,
-    local: Local,
+    local: LocalFiles,
     verdict: StartVerdict,
     /// Of the last round.
-    voices: Vec<PeerAnswer>,
-    words: Vec<Opinion>,
+    peers: Vec<PeerAnswer>,
+    opinions: Vec<Opinion>,
     /// All rows that are known.
     rows: Vec<NodeRow>,
     count: Count,
@@ -116,17 +117,17 @@ fn answer(decision: &str, reason: &str, more: Value) -> Report {
     Report::new(Data::Done(data))
 }
 
-async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Found> {
+async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<GuardFindings> {
     let config = context.config()?;
     let name = &config.node_name;
     let named = named(context, args)?;
     if let Some(report) = without_asking(context, config)? {
-        return Ok(Found::Answer(report));
+        return Ok(GuardFindings::Answer(report));
     }
-    let local = peers::read(context).await.map_err(|error| refused("unreadable", error.text))?;
+    let local = peers::read_local_files(context).await.map_err(|error| refused("unreadable", error.text))?;
     let system_identifier = local.control.system_identifier.to_string();
     let own = own_row(config, NodeType::Primary, None, None);
-    let mut inquiry = Inquiry::new(context, &own, &system_identifier);
+    let mut inquiry = PeerPoll::new(context, &own, &system_identifier);
     inquiry.named = named;
     inquiry.own_addresses = OwnAddresses::All;
     let mut end = None;
@@ -135,44 +136,46 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
     if seen.is_witness {
         let text = format!("node \"{name}\" may start: it is a witness");
         context.ui.say(Level::Notice, &text);
-        return Ok(Found::Answer(answer("start", "witness", json!({}))));
+        return Ok(GuardFindings::Answer(answer("start", "witness", json!({}))));
     }
     let alone = seen.doubt.is_none() && !inquiry.members.has_others(own.node_id);
     if !inquiry.members.has_others(own.node_id) {
-        inquiry.guessed = known::guesses(context).await;
+        inquiry.guessed = known_servers::guesses(context).await;
     }
     let wait = wait(context, args, config);
     let until = begun + wait;
     let mut pause = PAUSE.0;
     let mut reported = false;
-    let (verdict, voices, words) = loop {
+    let (verdict, peers, opinions) = loop {
         let last = inquiry.is_empty() || Instant::now() >= until;
         let each = EACH.min(until.saturating_duration_since(Instant::now()).max(AT_LEAST));
-        let enough = |voices: &[PeerAnswer]| {
-            let ours = peers::ours(&own, &system_identifier, local.branch(), end);
-            let mut words = voices.iter().map(|voice| hear(&ours, voice, voices));
+        let enough = |peers: &[PeerAnswer]| {
+            let ours = peers::local_node(&own, &system_identifier, local.branch(), end);
+            let mut opinions = peers.iter().map(|peer| interpret_answer(&ours, peer, peers));
             // An address of this node may lead to another node, which says itself what it is.
-            let objects = |word: &Opinion| word.says == Stance::Opposes && !word.own_address;
-            words.any(|word| objects(&word) && (word.is_primary || !args.demote))
+            let objects = |opinion: &Opinion| opinion.says == Stance::Opposes && !opinion.own_address;
+            opinions.any(|opinion| objects(&opinion) && (opinion.is_primary || !args.demote))
         };
-        let voices = inquiry.round(each, enough).await;
-        if !looked && peers::beyond_checkpoint(&local, &voices) {
+        let peers = inquiry.round(each, enough).await;
+        if !looked && peers::beyond_checkpoint(&local, &peers) {
             looked = true;
             end = peers::measured(context, &local).await;
         }
-        let ours = peers::ours(&own, &system_identifier, local.branch(), end);
-        let words: Vec<Opinion> = voices.iter().map(|voice| hear(&ours, voice, &voices)).collect();
-        let verdict = match seen.newer_than_heard(&words) {
+        let ours = peers::local_node(&own, &system_identifier, local.branch(), end);
+        let opinions: Vec<Opinion> = peers.iter().map(|peer| interpret_answer(&ours, peer, &peers)).collect();
+        let verdict = match seen.newer_than_heard(&opinions) {
             Some(_) => StartVerdict::Refuse,
-            None => by_words(own.node_id, &words, &inquiry.members, alone, last),
+            None => by_opinions(own.node_id, &opinions, &inquiry.members, alone, last),
         };
         // After a power failure the hosts do not come back in the same second, and the one that is missing may be the newer primary.
         let verdict = match verdict {
-            StartVerdict::Start(Why::Majority) if !last && begun.elapsed() < SETTLED => StartVerdict::Wait,
+            StartVerdict::Start(StartReason::Majority) if !last && begun.elapsed() < SETTLED => {
+                StartVerdict::Wait
+            }
             verdict => verdict,
         };
         if verdict != StartVerdict::Wait {
-            break (verdict, voices, words);
+            break (verdict, peers, opinions);
         }
         if !reported {
             reported = true;
@@ -182,21 +185,21 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Foun
                     "it is not known yet whether node \"{name}\" may start; querying the other nodes for up to {} s",
                     wait.as_secs()
                 ),
-                Some(&sentences(&strongest(words))),
+                Some(&sentences(&strongest_opinions(opinions))),
                 None,
             );
         }
         tokio::time::sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
         pause = (pause * 2).min(PAUSE.1);
     };
-    let words = strongest(words);
-    let seen_newer = seen.newer_than_heard(&words).map(str::to_string);
-    let count = inquiry.members.count(own.node_id, &words);
+    let opinions = strongest_opinions(opinions);
+    let seen_newer = seen.newer_than_heard(&opinions).map(str::to_string);
+    let count = inquiry.members.count(own.node_id, &opinions);
     let rows = std::mem::take(&mut inquiry.rows);
-    Ok(Found::Judged(Box::new(Judged {
+    Ok(GuardFindings::Judged(Box::new(GuardJudgement {
         verdict,
-        voices,
-        words,
+        peers,
+        opinions,
         rows,
         count,
         seen_newer,
@@ -218,7 +221,7 @@ fn named(context: &Context, args: &Args) -> Result<Vec<NodeRow>> {
     }
     out.iter().for_each(|conninfo| context.own(conninfo));
     out.extend(context.named_server()?);
-    out.iter().map(|conninfo| known::unregistered(context, conninfo)).collect()
+    out.iter().map(|conninfo| known_servers::unregistered(context, conninfo)).collect()
 }
 
 /// Returns the answer where no node has to be asked for it.
@@ -235,29 +238,29 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
         Ok(Some(answer("start", "nothing_to_start", json!({}))))
     };
     match look_past_mark(data) {
-        Contents::Missing => return nothing("does not exist"),
-        Contents::Empty => return nothing("is empty"),
-        Contents::UnfinishedClone(_) => {
+        DirectoryContents::Missing => return nothing("does not exist"),
+        DirectoryContents::Empty => return nothing("is empty"),
+        DirectoryContents::UnfinishedClone(_) => {
             return Err(refused(
                 "unfinished_clone",
                 format!("a clone into \"{shown}\" was begun but not finished"),
             )
             .hint("Run \"pgbaton standby clone\" again: it takes the directory over."));
         }
-        Contents::Other(_) => {
+        DirectoryContents::Other(_) => {
             return Err(refused("no_data_directory", format!("\"{shown}\" is not a data directory"))
                 .hint("Set data_directory in the configuration."));
         }
-        Contents::Unreadable(why) => {
+        DirectoryContents::Unreadable(why) => {
             return Err(refused("unreadable", format!("could not examine data directory \"{shown}\""))
                 .detail(sentence(&why)));
         }
-        Contents::DataDirectory { running: Some(pid), .. } => {
+        DirectoryContents::DataDirectory { running: Some(pid), .. } => {
             let text = format!("the server of node \"{name}\" is running already (process {pid})");
             context.ui.say(Level::Notice, &text);
             return Ok(Some(answer("start", "already_running", json!({}))));
         }
-        Contents::DataDirectory { running: None, .. } => {}
+        DirectoryContents::DataDirectory { running: None, .. } => {}
     }
     if is_half_rewound(data) {
         return Err(refused(
@@ -288,7 +291,7 @@ fn without_asking(context: &Context, config: &Config) -> Result<Option<Report>> 
         context.ui.say(Level::Notice, &format!("node \"{name}\" may start: it has {STANDBY_SIGNAL}"));
         return Ok(Some(answer("start", STANDBY, json!({ "unfinished_operation": unfinished }))));
     }
-    if let Some(command) = way_back(context, unfinished.is_some())? {
+    if let Some(command) = restart_command(context, unfinished.is_some())? {
         context.ui.say(
             Level::Notice,
             &format!("node \"{name}\" may start: it is started by \"pgbaton {command}\", which is running"),
@@ -319,7 +322,7 @@ fn unfinished(context: &Context) -> Result<Option<String>> {
 ///
 /// A switchover holds this node's lock from before it stops the old primary. Until it has given up it has `standby.signal` in place, and
 /// after that it promotes no node.
-fn way_back(context: &Context, unfinished_here: bool) -> Result<Option<String>> {
+fn restart_command(context: &Context, unfinished_here: bool) -> Result<Option<String>> {
     let Some(directory) = context.own_state_directory()? else { return Ok(None) };
     let holder = LocalLock::holder(&directory)
         .map_err(|error| Error::from_cause(Exit::CannotTell, "could not check the lock", &error))?;
@@ -341,17 +344,17 @@ fn wait(context: &Context, args: &Args, config: &Config) -> Duration {
     }
 }
 
-fn sentences(words: &[Opinion]) -> String {
-    words.iter().map(|word| word.detail.as_str()).collect::<Vec<_>>().join(" ")
+fn sentences(opinions: &[Opinion]) -> String {
+    opinions.iter().map(|opinion| opinion.detail.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-impl Judged {
+impl GuardJudgement {
     /// Returns the data for scripts.
     fn data(&self, decision: &str, reason: &str) -> Value {
         json!({
             "decision": decision,
             "reason": reason,
-            "asked": self.words,
+            "asked": self.opinions,
             "named_by": self.count.named,
             "of": self.count.of,
             "timeline": self.local.timeline,
@@ -367,30 +370,33 @@ impl Judged {
     async fn conclude(self, context: &Context, args: &Args) -> Result<Report> {
         let name = &self.own.node_name;
         match self.verdict {
-            StartVerdict::Start(Why::Alone) => {
+            StartVerdict::Start(StartReason::Alone) => {
                 let text = format!("node \"{name}\" may start: no other node is registered");
                 context.ui.say(Level::Notice, &text);
                 Ok(self.may_start("start", "single_node"))
             }
             StartVerdict::Start(why) => {
                 let (level, reason) = match why {
-                    Why::Majority if self.words.iter().any(|word| word.defers) => {
+                    StartReason::Majority if self.opinions.iter().any(|opinion| opinion.defers) => {
                         (Level::Warning, "majority")
                     }
-                    Why::Majority => (Level::Notice, "majority"),
+                    StartReason::Majority => (Level::Notice, "majority"),
                     _ => (Level::Notice, "all"),
                 };
                 // Who is there may come up at any time, and this node's own name is all that the others have.
-                let level =
-                    if self.words.iter().any(|word| word.own_address) { Level::Warning } else { level };
+                let level = if self.opinions.iter().any(|opinion| opinion.own_address) {
+                    Level::Warning
+                } else {
+                    level
+                };
                 let Count { named, of } = self.count;
                 let text = format!(
                     "node \"{name}\" may start: {named} of {of} nodes, including itself, confirm it as the primary"
                 );
-                let moved = self.words.iter().any(|word| word.own_address).then_some(
+                let moved = self.opinions.iter().any(|opinion| opinion.own_address).then_some(
                     "If this node was moved, record its new address when it runs: run \"pgbaton primary register --force\" on it.",
                 );
-                context.ui.message(level, &text, Some(&sentences(&self.words)), moved);
+                context.ui.message(level, &text, Some(&sentences(&self.opinions)), moved);
                 Ok(self.may_start("start", reason))
             }
             StartVerdict::Refuse => {
@@ -408,7 +414,7 @@ impl Judged {
     /// Returns everything that was said of something newer.
     fn evidence(&self) -> String {
         let against: Vec<Opinion> =
-            self.words.iter().filter(|word| word.says == Stance::Opposes).cloned().collect();
+            self.opinions.iter().filter(|opinion| opinion.says == Stance::Opposes).cloned().collect();
         match (&self.seen_newer, against.is_empty()) {
             (Some(seen), true) => seen.clone(),
             _ => sentences(&against),
@@ -442,11 +448,11 @@ impl Judged {
     /// # Errors
     /// Exit code 31, or 3 where nothing newer was seen.
     fn is_meant(&self) -> Result<()> {
-        let own_cluster = |word: &&Opinion| {
-            let identifier = word.server.as_ref().map(|(identifier, _)| identifier);
-            word.own_address && word.timeline.is_some() && identifier == Some(&self.system_identifier)
+        let own_cluster = |opinion: &&Opinion| {
+            let identifier = opinion.server.as_ref().map(|(identifier, _)| identifier);
+            opinion.own_address && opinion.timeline.is_some() && identifier == Some(&self.system_identifier)
         };
-        let Some(word) = self.words.iter().find(own_cluster) else { return Ok(()) };
+        let Some(opinion) = self.opinions.iter().find(own_cluster) else { return Ok(()) };
         let name = &self.own.node_name;
         let (exit, decision, reason) = match self.verdict {
             StartVerdict::Refuse => (Exit::SecondPrimary, "refuse", "newer_primary"),
@@ -456,7 +462,7 @@ impl Judged {
             Error::new(exit, format!("node \"{name}\" was not made a standby: another server responds as this node"))
                 .detail(format!(
                     "{} No server runs on the local data directory. Nothing was changed.",
-                    word.detail
+                    opinion.detail
                 ))
                 .hint(format!(
                     "If conninfo and data_directory in the configuration do not belong to the same server, correct them. If one is a \
@@ -468,36 +474,36 @@ impl Judged {
 
     /// Another server has an address of this node, and accepts writes.
     fn is_copied(&self) -> bool {
-        self.words.iter().any(|word| word.own_address && word.says == Stance::Opposes)
+        self.opinions.iter().any(|opinion| opinion.own_address && opinion.says == Stance::Opposes)
     }
 
     /// Returns the node that accepts writes on an older timeline than that of this node, if there is no other.
     fn outdated(&self) -> Option<&str> {
-        let mut against = self.words.iter().filter(|word| word.says == Stance::Opposes).peekable();
+        let mut against = self.opinions.iter().filter(|opinion| opinion.says == Stance::Opposes).peekable();
         against.peek()?;
         let ours = self.local.timeline;
-        let is_old = |word: &&Opinion| word.timeline.is_some_and(|timeline| timeline < ours);
+        let is_old = |opinion: &&Opinion| opinion.timeline.is_some_and(|timeline| timeline < ours);
         let all: Vec<&Opinion> = against.collect();
-        all.iter().all(is_old).then(|| all.first().map(|word| word.node_name.as_str()))?
+        all.iter().all(is_old).then(|| all.first().map(|opinion| opinion.node_name.as_str()))?
     }
 
     /// The time is over: the configuration says what then.
     async fn unknown(self, context: &Context) -> Result<Report> {
         let config = context.config()?;
         let name = &self.own.node_name;
-        let mut detail = sentences(&self.words);
+        let mut detail = sentences(&self.opinions);
         if let Some(doubt) = &self.doubt {
             let file = "The saved topology is not used.";
             detail = [file, doubt, &detail].join(" ").trim_end().to_string();
         }
-        if !self.words.is_empty() {
+        if !self.opinions.is_empty() {
             let Count { named, of } = self.count;
             let count = format!(
                 "{named} of {of} nodes, including itself, confirm it as the primary; a majority is required."
             );
             detail = format!("{detail} {count}");
         }
-        let reason = match (self.words.is_empty(), &self.doubt) {
+        let reason = match (self.opinions.is_empty(), &self.doubt) {
             (true, Some(_)) => "no_topology",
             _ => "too_few_answers",
         };
@@ -508,7 +514,7 @@ impl Judged {
                     format!("it cannot be determined whether node \"{name}\" may start"),
                 )
                 .detail(detail)
-                .hint(if self.words.is_empty() {
+                .hint(if self.opinions.is_empty() {
                     format!("Name a node to ask with --node. {BY_HAND}.")
                 } else {
                     format!("Start the other nodes first, or find out why they do not respond. {BY_HAND}.")
@@ -548,20 +554,20 @@ impl Judged {
 
     /// Returns the cluster as it was heard: of several copies of the metadata that of a primary, or of the most advanced node.
     fn cluster(&self) -> ClusterFacts {
-        let ours = |voice: &&PeerAnswer| {
-            voice.node.facts().is_some_and(|server| server.system_identifier == self.system_identifier)
+        let ours = |peer: &&PeerAnswer| {
+            peer.node.facts().is_some_and(|server| server.system_identifier == self.system_identifier)
         };
-        let best = self.voices.iter().filter(ours).filter(|voice| voice.rows.is_ok()).max_by_key(|voice| {
-            let server = voice.node.facts();
+        let best = self.peers.iter().filter(ours).filter(|peer| peer.rows.is_ok()).max_by_key(|peer| {
+            let server = peer.node.facts();
             server.map(|server| (server.timeline, !server.in_recovery, server.wal_end()))
         });
-        let rows = best.and_then(|voice| voice.rows.as_ref().ok()).unwrap_or(&self.rows);
-        let silent = || crate::facts::cluster::Silence::invalid("it was not queried");
+        let rows = best.and_then(|peer| peer.rows.as_ref().ok()).unwrap_or(&self.rows);
+        let silent = || crate::facts::cluster::Unavailable::invalid("it was not queried");
         let nodes = rows.iter().map(|row| {
-            let heard = self.voices.iter().filter(|voice| voice.registered);
-            let mut heard = heard.filter(|voice| voice.node.row.node_id == row.node_id);
-            let voice = heard.clone().find(|voice| voice.node.server.is_ok()).or_else(|| heard.next());
-            let server = voice.map_or_else(|| Err(silent()), |voice| voice.node.server.clone());
+            let heard = self.peers.iter().filter(|peer| peer.registered);
+            let mut heard = heard.filter(|peer| peer.node.row.node_id == row.node_id);
+            let peer = heard.clone().find(|peer| peer.node.server.is_ok()).or_else(|| heard.next());
+            let server = peer.map_or_else(|| Err(silent()), |peer| peer.node.server.clone());
             NodeFacts { row: row.clone(), server }
         });
         ClusterFacts { nodes: nodes.collect(), ..ClusterFacts::default() }

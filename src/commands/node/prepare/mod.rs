@@ -6,11 +6,11 @@ use crate::cli;
 use crate::context::Context;
 use crate::error::{Exit, Issue, Result};
 use crate::observe::prepare;
-use crate::operation::carry_out::{How, carry_out};
+use crate::operation::carry_out::{RunOptions, carry_out};
 use crate::output::prepare::Preparation;
 use crate::output::{Data, Report};
-use crate::plan::Verdict;
-use crate::plan::prepare::{RequirementStatus, Work};
+use crate::plan::CheckResult;
+use crate::plan::prepare::{PrepareAssessment, RequirementStatus};
 use crate::ui::Level;
 
 /// Shows what is missing, does it, or prints it for another administrator.
@@ -28,8 +28,10 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
         no_password: args.no_password,
         archive_command: args.archive_command.clone(),
     };
-    let seen = prepare::look(context, &request, apply, &|question| context.ui.ask_password(question)).await?;
-    let work = Work::of(&seen.facts, &seen.wanted);
+    let seen =
+        prepare::inspect_server(context, &request, apply, &|question| context.ui.ask_password(question))
+            .await?;
+    let work = PrepareAssessment::of(&seen.facts, &seen.wanted);
     let requirements = work.requirements();
     let met = requirements.iter().all(|requirement| requirement.status == RequirementStatus::Ok);
     let exit = if met { Exit::Done } else { Exit::Issues };
@@ -44,7 +46,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
             .collect();
         let printed = args.print.then(|| work.printed());
         if printed.is_none() {
-            say_next(context, &requirements);
+            report_next_steps(context, &requirements);
         }
         let exit = if printed.is_some() { Exit::Done } else { exit };
         let preparation = Preparation { requirements, plan: None, files: Vec::new(), printed };
@@ -52,7 +54,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
     }
     let mut secrets = seen.secrets;
     secrets.extend(made.secrets);
-    let mut done = carry_out(context, &made.plan, How::new(context, secrets)).await;
+    let mut done = carry_out(context, &made.plan, RunOptions::new(context, secrets)).await;
     done.add_data(json!({ "requirements": requirements, "pending_restart": restarts }));
     let mut report = done.report?;
     if context.options.dry_run {
@@ -61,7 +63,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
         return Ok(Report { data: Data::Preparation(Box::new(preparation)), ..report });
     }
     let name = &seen.wanted.node_name;
-    let cannot = made.plan.checks.iter().any(|check| check.verdict == Verdict::Warning)
+    let cannot = made.plan.checks.iter().any(|check| check.verdict == CheckResult::Warning)
         && requirements.iter().any(|requirement| requirement.status == RequirementStatus::Cannot);
     let text = match (done.acted, cannot) {
         (_, true) => format!("node \"{name}\" is prepared, except for the problems above"),
@@ -81,7 +83,7 @@ pub async fn run(context: &Context, args: &cli::node::Prepare) -> Result<Report>
 }
 
 /// Says below the table what to type.
-fn say_next(context: &Context, requirements: &[crate::plan::prepare::Requirement]) {
+fn report_next_steps(context: &Context, requirements: &[crate::plan::prepare::Requirement]) {
     let with = |status| requirements.iter().filter(move |requirement| requirement.status == status);
     for requirement in with(RequirementStatus::Cannot) {
         context.ui.message(

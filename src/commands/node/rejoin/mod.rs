@@ -12,15 +12,15 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::directory::running_postmaster;
 use crate::observe::own_node::secrets_of;
 use crate::observe::rejoin::Request;
-use crate::observe::under_locks::{self, Held, hold};
+use crate::observe::under_locks::{self, LockedCluster, lock_cluster};
 use crate::observe::{self, open_operations, own_operations, rejoin_primary};
-use crate::operation::announce::say;
-use crate::operation::carry_out::How;
-use crate::operation::change_roles::{After, Moved, change_roles, take_up};
+use crate::operation::announce::report_notifications;
+use crate::operation::carry_out::RunOptions;
+use crate::operation::change_roles::{ClusterAfter, RoleChange, change_roles, resume_earlier_run};
 use crate::operation::finish::finish;
 use crate::output::Report;
 use crate::plan::parts::announce;
-use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinOptions, Rung, drop_kept, plan, reclone};
+use crate::plan::rejoin::{Rejoin, RejoinFacts, RejoinMethod, RejoinOptions, drop_kept, plan, reclone};
 use crate::plan::{Check, Plan, follow};
 use crate::registry::node;
 use crate::secret::{Secret, Secrets};
@@ -39,24 +39,24 @@ pub async fn run(context: &Context, args: &Args, forced: bool) -> Result<Report>
         context.ui.say(Level::Notice, "an interrupted rejoin is abandoned for a new clone");
         // After the rewind has begun this is no success, and need not be one.
         let _ = finish(context, &entry, false).await;
-        let afresh = afresh(context, args, forced).await;
+        let afresh = plan_and_run(context, args, forced).await;
         return afresh.map_err(|error| error.after("The earlier run was abandoned.", Exit::Rejoin));
     }
-    if let Some(report) = take_up(context, |_| true).await? {
+    if let Some(report) = resume_earlier_run(context, |_| true).await? {
         return Ok(report);
     }
-    afresh(context, args, forced).await
+    plan_and_run(context, args, forced).await
 }
 
 /// The same, where no earlier run is unfinished.
-async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> {
+async fn plan_and_run(context: &Context, args: &Args, forced: bool) -> Result<Report> {
     let begun = Instant::now();
     let config = context.config()?;
-    let found = rejoin_primary::find(context).await?;
-    under_locks::own(&found, config.node_id, &config.node_name)?;
+    let found = rejoin_primary::find_primary(context).await?;
+    under_locks::own_node(&found, config.node_id, &config.node_name)?;
     let primary_id = rejoin_primary::target(context, &found).await?;
     let rows: Vec<_> = found.nodes.iter().map(|node| node.row.clone()).collect();
-    let held = hold(context, &rows).await?;
+    let held = lock_cluster(context, &rows).await?;
     let still = held.facts.primaries().any(|(node, _)| node.row.node_id == primary_id);
     if !still {
         return Err(Error::new(
@@ -77,26 +77,26 @@ async fn afresh(context: &Context, args: &Args, forced: bool) -> Result<Report> 
     let (facts, mut options) = observe::rejoin::gather(context, &request, &held, primary_id).await?;
     let mut rejoin = plan(&facts, &options);
     if let Some(decision) = &rejoin.decision {
-        let follows = match decision.rung {
-            Rung::None | Rung::Follow => "no rewind is needed",
-            Rung::Rewind => "it is rewound",
-            Rung::RewindArchive => "it is rewound, with WAL from the archive",
-            Rung::Reclone => "it is cloned again",
+        let follows = match decision.method {
+            RejoinMethod::None | RejoinMethod::Follow => "no rewind is needed",
+            RejoinMethod::Rewind => "it is rewound",
+            RejoinMethod::RewindArchive => "it is rewound, with WAL from the archive",
+            RejoinMethod::Reclone => "it is cloned again",
         };
         context.ui.say(Level::Notice, &format!("{}: {follows}", decision.why));
     }
-    if let Some(question) = question(&rejoin)
+    if let Some(question) = confirmation(&rejoin)
         && !context.options.dry_run
         && context.ui.confirm(&question)
     {
         (options.consent, options.asked) = (true, true);
         rejoin = plan(&facts, &options);
     }
-    bring_back(context, &held, &facts, &options, rejoin, begun).await
+    run_rejoin(context, &held, &facts, &options, rejoin, begun).await
 }
 
 /// Returns the question that stands between the plan and its execution, if nothing else does.
-fn question(rejoin: &Rejoin) -> Option<String> {
+fn confirmation(rejoin: &Rejoin) -> Option<String> {
     let stopping: Vec<&Check> = rejoin.plan.checks.iter().filter(|check| check.stops()).collect();
     match stopping.as_slice() {
         [one] if one.name == "discarded_wal" => {
@@ -107,43 +107,43 @@ fn question(rejoin: &Rejoin) -> Option<String> {
 }
 
 /// Runs the plan and reports the outcome.
-async fn bring_back(
+async fn run_rejoin(
     context: &Context,
-    held: &Held,
+    held: &LockedCluster,
     facts: &RejoinFacts,
     options: &RejoinOptions,
     rejoin: Rejoin,
     begun: Instant,
 ) -> Result<Report> {
     let config = context.config()?;
-    let rung = rejoin.decision.as_ref().map(|decision| decision.rung);
+    let method = rejoin.decision.as_ref().map(|decision| decision.method);
     let mut secrets = secrets_of(&held.facts);
     own_secret(config.node_id, &config.conninfo, &mut secrets);
     let mut aside = None;
-    let mut plan = match rung {
-        Some(Rung::Reclone) => {
-            let anew = observe::rejoin::anew(context, facts, options, &mut secrets).await?;
+    let mut plan = match method {
+        Some(RejoinMethod::Reclone) => {
+            let anew = observe::rejoin::prepare_reclone(context, facts, options, &mut secrets).await?;
             aside = anew.aside.first().map(|aside| aside.to.display().to_string());
             let mut plan = rejoin.plan.clone();
             reclone(&mut plan, facts, options, anew);
             plan
         }
-        Some(Rung::Follow) if facts.local.running.is_some() => {
+        Some(RejoinMethod::Follow) if facts.local.running.is_some() => {
             running_follows(context, held, facts, options, &rejoin)
         }
         _ => rejoin.plan.clone(),
     };
     announce::prepare(&mut plan, open_operations::metadata(held, facts.primary_id).await.as_ref());
-    let mut changed = change_roles(context, &plan, How::new(context, secrets).holding(held)).await;
+    let mut changed = change_roles(context, &plan, RunOptions::new(context, secrets).holding(held)).await;
     let loss = observe::rejoin::lost_in_the_end(facts, options).or(facts.loss);
-    let lost = match (rung, &loss) {
-        (Some(Rung::None | Rung::Follow), _) => Some(0),
+    let lost = match (method, &loss) {
+        (Some(RejoinMethod::None | RejoinMethod::Follow), _) => Some(0),
         (_, Some(loss)) => loss.commits.map(|_| loss.bytes()),
-        (Some(Rung::Rewind | Rung::RewindArchive), None) => Some(0),
+        (Some(RejoinMethod::Rewind | RejoinMethod::RewindArchive), None) => Some(0),
         _ => None,
     };
     let there = held.facts.node(facts.primary_id);
-    let moved = Moved {
+    let moved = RoleChange {
         from: Some(config.node_id),
         to: facts.primary_id,
         timeline: there.and_then(NodeFacts::facts).map(|server| server.timeline),
@@ -153,14 +153,15 @@ async fn bring_back(
     };
     changed.done.add_data(moved.data());
     changed.done.add_data(json!({
-        "rung": rung,
+        "rung": method,
         "why": rejoin.decision.as_ref().map(|decision| &decision.why),
-        "kept": aside.clone().or_else(|| rewinds(rung).then(|| options.kept.display().to_string())),
+        "kept": aside.clone().or_else(|| rewinds(method).then(|| options.kept.display().to_string())),
     }));
-    changed.done.map_error(|error| tell_state(error, facts, &options.kept));
+    changed.done.map_error(|error| describe_state(error, facts, &options.kept));
     let session = held.session(facts.primary_id);
-    let done =
-        changed.announced(context, After { primary_id: None, primary: session, seen_by: session }).await;
+    let done = changed
+        .announced(context, ClusterAfter { primary_id: None, primary: session, seen_by: session })
+        .await;
     let report = done.report?;
     let primary_name = there.map_or_else(|| facts.primary_id.to_string(), |node| node.row.node_name.clone());
     let name = &config.node_name;
@@ -171,11 +172,11 @@ async fn bring_back(
                 &format!("node \"{name}\" has been started as a standby of \"{primary_name}\""),
             );
         } else {
-            say(context, &plan.notifications);
+            report_notifications(context, &plan.notifications);
         }
         if let Some(aside) = aside {
             context.ui.say(Level::Notice, &format!("the old data directory is now \"{aside}\""));
-        } else if rewinds(rung) {
+        } else if rewinds(method) {
             context.ui.say(
                 Level::Notice,
                 &format!("the files that the rewind replaced are kept in \"{}\"", options.kept.display()),
@@ -190,8 +191,8 @@ async fn bring_back(
     Ok(report)
 }
 
-fn rewinds(rung: Option<Rung>) -> bool {
-    matches!(rung, Some(Rung::Rewind | Rung::RewindArchive))
+fn rewinds(method: Option<RejoinMethod>) -> bool {
+    matches!(method, Some(RejoinMethod::Rewind | RejoinMethod::RewindArchive))
 }
 
 /// Adds what the local server is asked with.
@@ -204,7 +205,7 @@ fn own_secret(node_id: i32, conninfo: &str, secrets: &mut Secrets) {
 /// A standby that runs and has nothing of its own is not restarted: it follows as by `standby follow`.
 fn running_follows(
     context: &Context,
-    held: &Held,
+    held: &LockedCluster,
     facts: &RejoinFacts,
     options: &RejoinOptions,
     rejoin: &Rejoin,
@@ -230,7 +231,7 @@ fn running_follows(
 }
 
 /// Says in what state a failed rejoin has left the node.
-fn tell_state(mut error: Error, facts: &RejoinFacts, kept: &Path) -> Error {
+fn describe_state(mut error: Error, facts: &RejoinFacts, kept: &Path) -> Error {
     let data = &facts.local.data_directory;
     if !kept.exists() {
         return error;

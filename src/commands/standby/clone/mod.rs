@@ -10,10 +10,10 @@ use crate::commands::node as node_commands;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, sentence};
-use crate::facts::directory::Contents;
-use crate::observe::clone::{Asked, ExternalPlace, Request, connect, prepare, source_conninfo};
+use crate::facts::directory::DirectoryContents;
+use crate::observe::clone::{CloneSources, ExternalPlace, Request, connect, prepare, source_conninfo};
 use crate::observe::{discovery, superuser};
-use crate::operation::carry_out::How;
+use crate::operation::carry_out::RunOptions;
 use crate::operation::outcome::Done;
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
@@ -36,12 +36,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let session = connect(context, &given).await?;
     let mut secrets = Secrets::new();
     let superuser = superuser::connect(context, &given, "the source server", &mut secrets).await?;
-    let asked = Asked::all(context, session, superuser).await?;
+    let asked = CloneSources::all(context, session, superuser).await?;
     context.belongs_to(asked.system_identifier());
     let (facts, options) = prepare(context, &request, &given, asked, &mut secrets).await?;
     let plan = plan(&facts, &options);
-    let mut carried = carry_out_with_events(context, &plan, How::new(context, secrets)).await;
-    tell_loss(&mut carried.done, &facts, &options);
+    let mut carried = carry_out_with_events(context, &plan, RunOptions::new(context, secrets)).await;
+    describe_loss(&mut carried.done, &facts, &options);
     let done = carried.announced(context).await;
     if done.acted && !options.conf_only && done.report.is_ok() {
         discovery::remember(context, &facts.cluster, crate::system::clock::now());
@@ -124,8 +124,9 @@ async fn wait_until_it_streams(context: &Context) -> Result<Option<Issue>> {
 }
 
 /// Says of a failed clone that what it was to replace is gone already.
-fn tell_loss(done: &mut Done, facts: &CloneFacts, options: &CloneOptions) {
-    if !matches!(facts.directory, Contents::DataDirectory { .. }) || !done.begun("take_control_file") {
+fn describe_loss(done: &mut Done, facts: &CloneFacts, options: &CloneOptions) {
+    if !matches!(facts.directory, DirectoryContents::DataDirectory { .. }) || !done.begun("take_control_file")
+    {
         return;
     }
     let removed = format!("What \"{}\" held before was removed.", options.data_directory.display());

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::quoted;
-use crate::facts::directory::Contents;
-use crate::plan::clone::{CloneFacts, CloneOptions, Room};
-use crate::plan::{Check, Waiver};
+use crate::facts::directory::DirectoryContents;
+use crate::plan::clone::{CloneFacts, CloneOptions, FreeSpace};
+use crate::plan::{Check, Override};
 
 pub(super) fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
     const NAME: &str = "data_directory";
@@ -16,12 +16,12 @@ pub(super) fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
     }
     let major = facts.source.version_num / 10_000;
     match &facts.directory {
-        Contents::DataDirectory { running: Some(pid), .. } => {
+        DirectoryContents::DataDirectory { running: Some(pid), .. } => {
             Check::fail(NAME, format!("a server is running on data directory \"{path}\""))
                 .detail(format!("Its process ID is {pid}."))
                 .hint("Stop it first: \"pgbaton node stop\".")
         }
-        Contents::DataDirectory { major: found, .. } if options.conf_only => {
+        DirectoryContents::DataDirectory { major: found, .. } if options.conf_only => {
             if *found != major.to_string() {
                 Check::fail(NAME, format!("data directory \"{path}\" belongs to PostgreSQL {found}"))
                     .detail(format!("The source runs PostgreSQL {}.", facts.source.version))
@@ -31,19 +31,19 @@ pub(super) fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
                 Check::pass(NAME, format!("\"{path}\" is a data directory of this cluster"))
             }
         }
-        Contents::Missing if options.conf_only => {
+        DirectoryContents::Missing if options.conf_only => {
             Check::fail(NAME, format!("data directory \"{path}\" does not exist"))
         }
         _ if options.conf_only => Check::fail(NAME, format!("\"{path}\" is not a data directory"))
             .detail("It has no PG_VERSION.")
             .hint("Leave out --replication-conf-only to create a clone there."),
-        Contents::Missing | Contents::Empty => {
+        DirectoryContents::Missing | DirectoryContents::Empty => {
             Check::pass(NAME, format!("\"{path}\" is empty or can be created"))
         }
-        Contents::UnfinishedClone(_) => {
+        DirectoryContents::UnfinishedClone(_) => {
             Check::pass(NAME, format!("\"{path}\" contains an interrupted clone, which is taken over"))
         }
-        Contents::DataDirectory { major: found, .. } if *found != major.to_string() => {
+        DirectoryContents::DataDirectory { major: found, .. } if *found != major.to_string() => {
             Check::fail(NAME, format!("\"{path}\" is a PostgreSQL {found} data directory"))
                 .detail(format!(
                     "The source runs PostgreSQL {}; pgbaton never removes data of another cluster.",
@@ -51,22 +51,22 @@ pub(super) fn directory(facts: &CloneFacts, options: &CloneOptions) -> Check {
                 ))
                 .hint(format!("If it is not needed, move it away: mv {path} {path}.old"))
         }
-        Contents::DataDirectory { .. }
+        DirectoryContents::DataDirectory { .. }
             if facts.directory_identifier.as_deref() == Some(&facts.source.system_identifier) =>
         {
             Check::fail(NAME, format!("\"{path}\" is already a data directory of this cluster"))
                 .detail("It may be a former primary with transactions that no other node has.")
                 .hint("To keep its transactions, move the directory away first: the clone deletes its contents.")
-                .waivable(Waiver::Force, options.force)
+                .overridable_by(Override::Force, options.force)
         }
-        Contents::DataDirectory { .. } => foreign(facts, &path.to_string()),
-        Contents::Other(names) => Check::fail(NAME, format!("directory \"{path}\" is not empty"))
+        DirectoryContents::DataDirectory { .. } => foreign(facts, &path.to_string()),
+        DirectoryContents::Other(names) => Check::fail(NAME, format!("directory \"{path}\" is not empty"))
             .detail(format!(
                 "It contains {}, and is not a data directory: pgbaton removes only PostgreSQL data.",
                 quoted(names)
             ))
             .hint("Set data_directory to another path; below a mount point, to a subdirectory of it."),
-        Contents::Unreadable(why) => {
+        DirectoryContents::Unreadable(why) => {
             Check::fail(NAME, format!("could not read directory \"{path}\"")).detail(why.clone())
         }
     }
@@ -88,7 +88,7 @@ pub(super) fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     let wal = 2 * facts.source.wal_segment_bytes;
     let outside: u64 = facts.tablespaces.iter().filter_map(|target| target.bytes).sum();
     let mut checks = Vec::new();
-    let mut places: Vec<(&Path, u64, Room)> = Vec::new();
+    let mut places: Vec<(&Path, u64, FreeSpace)> = Vec::new();
     match facts.details.total_bytes {
         Some(total) => {
             let separate = if facts.waldir.is_some() { 0 } else { wal };
@@ -104,7 +104,7 @@ pub(super) fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
         facts.tablespaces.iter().filter_map(|target| Some((&*target.to, target.bytes?, target.room))),
     );
     places.extend(facts.waldir.iter().map(|target| (&*target.to, wal, target.room)));
-    while let Some((_, _, Room { device, free_bytes, .. })) = places.first().copied() {
+    while let Some((_, _, FreeSpace { device, free_bytes, .. })) = places.first().copied() {
         let (here, elsewhere) = places.into_iter().partition(|(_, _, room)| room.device == device);
         places = elsewhere;
         checks.push(fits(&here, free_bytes));
@@ -112,7 +112,7 @@ pub(super) fn space(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     checks
 }
 
-fn fits(places: &[(&Path, u64, Room)], free_bytes: u64) -> Check {
+fn fits(places: &[(&Path, u64, FreeSpace)], free_bytes: u64) -> Check {
     const NAME: &str = "disk_space";
     let mb = |bytes: u64| bytes.div_ceil(1024 * 1024);
     let needed = places.iter().map(|(_, needed, _)| needed).sum::<u64>();
@@ -133,21 +133,21 @@ pub(super) fn tablespaces(facts: &CloneFacts, options: &CloneOptions) -> Vec<Che
         .map(|target| {
             let path = target.to.display();
             match &target.contents {
-                Contents::Missing | Contents::Empty => Check::pass("tablespaces", format!("\"{path}\" is empty or can be created")),
+                DirectoryContents::Missing | DirectoryContents::Empty => Check::pass("tablespaces", format!("\"{path}\" is empty or can be created")),
                 _ if target.ours => Check::pass("tablespaces", format!("\"{path}\" was filled by the interrupted clone")),
                 _ if facts.source_is_local && target.to == Path::new(&target.from) => {
                     Check::fail("tablespaces", format!("tablespace directory \"{path}\" belongs to the source"))
                         .detail("Source and clone are on one host.")
                         .hint(format!("Set in the configuration: tablespace_mapping = [\"{path}={path}_{}\"]", options.node_name))
                 }
-                Contents::Other(names) if names.iter().all(|name| name.starts_with("PG_")) => {
+                DirectoryContents::Other(names) if names.iter().all(|name| name.starts_with("PG_")) => {
                     Check::fail("tablespaces", format!("tablespace directory \"{path}\" is not empty"))
                         .detail(format!("It contains {}.", quoted(names)))
                         .hint("Map the tablespace with tablespace_mapping, or make sure that its contents are not needed: the clone \
                             removes them.")
-                        .waivable(Waiver::Force, options.force)
+                        .overridable_by(Override::Force, options.force)
                 }
-                Contents::DataDirectory { .. } => {
+                DirectoryContents::DataDirectory { .. } => {
                     Check::fail("tablespaces", format!("tablespace directory \"{path}\" is a data directory"))
                         .hint("Map the tablespace to another directory with tablespace_mapping.")
                 }

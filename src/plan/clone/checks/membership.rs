@@ -3,9 +3,9 @@
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::plan::clone::{CloneFacts, CloneOptions};
-use crate::plan::{Check, Waiver};
+use crate::plan::{Check, Override};
 use crate::registry::NodeType;
-use crate::registry::schema::Verdict as SchemaVerdict;
+use crate::registry::schema::SchemaState;
 
 /// Examines the metadata and the nodes in it.
 pub(super) fn membership(
@@ -13,12 +13,12 @@ pub(super) fn membership(
     options: &CloneOptions,
     upstream: Option<&NodeFacts>,
 ) -> Vec<Check> {
-    if matches!(facts.present.verdict(), SchemaVerdict::Missing | SchemaVerdict::Foreign) {
+    if matches!(facts.present.verdict(), SchemaState::Missing | SchemaState::Foreign) {
         let database = &facts.present.database;
         return vec![
             Check::fail("metadata", format!("database \"{database}\" of the source has no metadata schema"))
                 .hint("Run \"pgbaton primary register\" on the primary first, or name the correct database with -d.")
-                .waivable(Waiver::Force, options.force),
+                .overridable_by(Override::Force, options.force),
         ];
     }
     let mut checks = vec![Check::pass("metadata", "the source has the metadata schema")];
@@ -48,7 +48,7 @@ fn source_role(facts: &CloneFacts, options: &CloneOptions) -> Check {
             .detail(format!(
                 "\"{name}\" is a standby: it may lag behind, and the clone cannot be registered."
             ))
-            .waivable(Waiver::Force, options.force)
+            .overridable_by(Override::Force, options.force)
     } else {
         Check::pass(NAME, format!("\"{name}\" can be copied"))
     }
@@ -94,7 +94,7 @@ fn conflicts(facts: &CloneFacts, options: &CloneOptions, node: &NodeFacts) -> Ve
             )
             .node(row.node_id)
             .hint("Choose another node_id, or repeat the command with --force if the node was renamed.")
-            .waivable(Waiver::Force, options.force),
+            .overridable_by(Override::Force, options.force),
         );
     }
     if same_id && server.is_some() && !options.conf_only {
@@ -120,7 +120,7 @@ fn upstream_responds(facts: &CloneFacts, options: &CloneOptions, upstream: Optio
                 .hint("Run \"pgbaton cluster show\" to see the registered nodes."),
             None => Check::fail(NAME, "no primary is registered")
                 .hint("Run \"pgbaton primary register\" on the primary, or name a node with --upstream-node-id.")
-                .waivable(Waiver::Force, options.force),
+                .overridable_by(Override::Force, options.force),
         };
     };
     let name = &node.row.node_name;
@@ -130,9 +130,9 @@ fn upstream_responds(facts: &CloneFacts, options: &CloneOptions, upstream: Optio
     }
     match &node.server {
         Ok(_) => Check::pass(NAME, format!("the upstream \"{name}\" responds")),
-        Err(silence) => Check::fail(NAME, format!("the upstream \"{name}\" is unreachable"))
+        Err(unavailable) => Check::fail(NAME, format!("the upstream \"{name}\" is unreachable"))
             .node(node.row.node_id)
-            .detail(format!("{}.", silence.message))
+            .detail(format!("{}.", unavailable.message))
             .exit(Exit::Connection),
     }
 }

@@ -1,12 +1,12 @@
 //! Settings and configuration files of the server that is copied.
 
 use super::quoted;
-use crate::facts::settings::{NOT_LOWER, Place, Set};
+use crate::facts::settings::{NOT_LOWER, PlacedSetting, SettingPlace};
 use crate::pg::quote::quote_ident;
 use crate::plan::clone::base_backup::streams;
 use crate::plan::clone::{CloneFacts, CloneOptions, FileRead, NotRead};
 use crate::plan::parts::standby;
-use crate::plan::{Check, Waiver};
+use crate::plan::{Check, Override};
 
 /// Settings of the source.
 pub(super) fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
@@ -33,7 +33,7 @@ pub(super) fn source(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
             Check::fail("archive_command", "archive_mode is on but archive_command is empty on the source")
                 .detail("WAL accumulates there until the disk is full.")
                 .hint("Set archive_command and reload, or set archive_mode = off and restart.")
-                .waivable(Waiver::Force, options.force),
+                .overridable_by(Override::Force, options.force),
         );
     }
     if !details.data_checksums && !details.wal_log_hints {
@@ -77,7 +77,7 @@ fn settings_of(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
     let on_command_line: Vec<String> = NOT_LOWER
         .iter()
         .filter_map(|(setting, default)| {
-            let set = settings.get(setting).filter(|set| set.place == Place::CommandLine)?;
+            let set = settings.get(setting).filter(|set| set.place == SettingPlace::CommandLine)?;
             let value = settings.number(setting, *default)?;
             Some(format!("{}={value}", set.name))
         })
@@ -97,10 +97,10 @@ fn settings_of(facts: &CloneFacts, options: &CloneOptions) -> Vec<Check> {
         settings.get("archive_cleanup_command").filter(|set| !own && set.value.as_deref() != Some(""));
     checks.extend(cleanup.map(|set| standby::cleanup(name, set)));
     let delay = settings.get("recovery_min_apply_delay").filter(|set| set.value.as_deref() != Some("0"));
-    let kept =
-        |set: &&Set| !matches!(&set.place, Place::File { path, .. } if path.ends_with(standby::AUTO_CONF));
+    let kept = |set: &&PlacedSetting| !matches!(&set.place, SettingPlace::File { path, .. } if path.ends_with(standby::AUTO_CONF));
     let configured = options.settings.iter().any(|(name, _)| name == "recovery_min_apply_delay");
-    if let Some(set) = delay.filter(kept).filter(|set| !configured && set.place != Place::CommandLine) {
+    if let Some(set) = delay.filter(kept).filter(|set| !configured && set.place != SettingPlace::CommandLine)
+    {
         checks.push(
             Check::warning(
                 "apply_delay",

@@ -4,7 +4,7 @@ use crate::facts::cluster::NodeFacts;
 use crate::pg::quote::quote_ident;
 use crate::plan::clone::slot::slot_server;
 use crate::plan::clone::{CloneFacts, CloneOptions, is_taken_over};
-use crate::plan::{Check, Waiver};
+use crate::plan::{Check, Override};
 use crate::registry::node;
 
 /// Whether the upstream has a free slot, and the role may create one.
@@ -78,7 +78,7 @@ pub(super) fn login(
     server: &str,
     result: &Result<(), String>,
     options: &CloneOptions,
-    waivable: bool,
+    overridable: bool,
 ) -> Check {
     match result {
         Ok(()) => {
@@ -89,7 +89,7 @@ pub(super) fn login(
                 Check::fail(check, format!("the {who} cannot connect to \"{server}\" for replication"))
                     .detail(crate::error::sentence(why))
                     .hint(login_hint(why, who));
-            if waivable { failed.waivable(Waiver::Force, options.force) } else { failed }
+            if overridable { failed.overridable_by(Override::Force, options.force) } else { failed }
         }
     }
 }

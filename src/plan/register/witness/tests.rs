@@ -3,8 +3,8 @@
 use super::*;
 use crate::pg::failure::Answered;
 
-fn present(extension: Option<&str>, complete: bool) -> Present {
-    Present { extension: extension.map(Into::into), ..Present::example(complete) }
+fn present(extension: Option<&str>, complete: bool) -> PresentMetadata {
+    PresentMetadata { extension: extension.map(Into::into), ..PresentMetadata::example(complete) }
 }
 
 /// A primary, a standby, and a server of its own that is to be the witness.
@@ -19,15 +19,15 @@ fn facts() -> WitnessFacts {
     ];
     let own = ServerFacts { system_identifier: "8".into(), ..ServerFacts::example(false, 1, 5) };
     WitnessFacts {
-        here: Ok(Here {
+        here: Ok(WitnessServer {
             server: own,
             present: present(None, false),
-            offered: Offered::default(),
+            offered: OfferedExtension::default(),
             superuser: None,
             rows: Vec::new(),
             strangers: ClusterFacts::default(),
         }),
-        primary: Contact::Asked(Box::new(There {
+        primary: Contact::Asked(Box::new(NamedPrimary {
             whom: "the server".into(),
             server: primary,
             present: present(None, true),
@@ -43,7 +43,7 @@ fn row() -> NodeRow {
 
 fn planned(facts: &WitnessFacts, force: bool) -> Plan {
     let on = Endpoint { name: "node \"node9\"".into(), conninfo: String::new(), secret: None };
-    witness(facts, &row(), &on, Options { force, wait_sync_s: None, ..Options::default() })
+    witness(facts, &row(), &on, RegisterOptions { force, wait_sync_s: None, ..RegisterOptions::default() })
 }
 
 fn stops(plan: &Plan) -> Vec<(&str, u8)> {
@@ -55,11 +55,11 @@ fn ids(plan: &Plan) -> Vec<&str> {
     plan.steps().map(|step| step.id.as_str()).collect()
 }
 
-fn here(facts: &mut WitnessFacts) -> &mut Here {
+fn here(facts: &mut WitnessFacts) -> &mut WitnessServer {
     facts.here.as_mut().unwrap()
 }
 
-fn there(facts: &mut WitnessFacts) -> &mut There {
+fn there(facts: &mut WitnessFacts) -> &mut NamedPrimary {
     match &mut facts.primary {
         Contact::Asked(there) => there,
         other => panic!("{other:?}"),
@@ -146,7 +146,7 @@ fn its_event_is_planned() {
 fn all_problems_are_reported_at_once() {
     let mut facts = facts();
     facts.primary = Contact::Unknown { asked: vec![] };
-    let why = Silence::new(Answered::Nothing, "refused");
+    let why = Unavailable::new(Answered::Nothing, "refused");
     facts.here = Err(why.clone());
     assert_eq!(stops(&planned(&facts, true)), [("witness_reached", 6), ("primary_known", 1)]);
     facts.primary = Contact::Silent { whom: "it".into(), why };
@@ -171,7 +171,7 @@ fn only_the_one_registered_primary_will_do() {
     there(&mut facts).cluster.nodes[1].server = Ok(ServerFacts::example(false, 2, 100));
     assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 31)]);
     let mut facts = self::facts();
-    let why = Silence::new(Answered::Nothing, "x");
+    let why = Unavailable::new(Answered::Nothing, "x");
     there(&mut facts).cluster.nodes[0].server = Err(why);
     assert_eq!(stops(&planned(&facts, true)), [("primary_reached", 6)]);
     let mut facts = self::facts();
@@ -201,7 +201,7 @@ fn the_extension_where_the_primary_has_it() {
     // Not available: plain tables, with a word about it.
     assert!(first(&facts).starts_with("create the metadata schema"));
     assert!(planned(&facts, false).checks.iter().any(|check| check.name == "extension_available"));
-    here(&mut facts).offered = Offered { version: Some("5.5".into()), may_install: false };
+    here(&mut facts).offered = OfferedExtension { version: Some("5.5".into()), may_install: false };
     assert_eq!(stops(&planned(&facts, true)), [("metadata_usable", 1)]);
     here(&mut facts).offered.may_install = true;
     assert_eq!(
@@ -211,6 +211,6 @@ fn the_extension_where_the_primary_has_it() {
     // One of another kind is not ours to use.
     here(&mut facts).offered.version = Some("4.4".into());
     assert!(first(&facts).starts_with("create the metadata schema"));
-    here(&mut facts).present = Present { extension: Some("4.4".into()), ..present(None, true) };
+    here(&mut facts).present = PresentMetadata { extension: Some("4.4".into()), ..present(None, true) };
     assert_eq!(stops(&planned(&facts, true)), [("metadata_usable", 1)]);
 }

@@ -55,7 +55,7 @@ pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
 
 /// Says why users other than these could have written a file, if they could: its owner, its mode, and its directory, by which it can be
 /// replaced.
-pub fn concern(path: &Path, about: &Metadata, trusted: &[u32]) -> Option<String> {
+pub fn untrusted_writer(path: &Path, about: &Metadata, trusted: &[u32]) -> Option<String> {
     if !trusted.contains(&about.uid()) {
         return Some(format!("It belongs to user ID {}.", about.uid()));
     }
@@ -122,7 +122,7 @@ mod tests {
         files::write(&file, b"", 0o600).unwrap();
         let me = rustix::process::geteuid().as_raw();
         let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        let found = |trusted: &[u32]| concern(&file, &read(&file, 10).unwrap().about, trusted);
+        let found = |trusted: &[u32]| untrusted_writer(&file, &read(&file, 10).unwrap().about, trusted);
         assert_eq!(found(&[0, me]), None);
         assert_eq!(found(&[me + 1]).unwrap(), format!("It belongs to user ID {me}."));
         for mode in [0o620, 0o602] {

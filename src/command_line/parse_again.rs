@@ -10,7 +10,7 @@ use crate::pg::conninfo::Conninfo;
 use crate::ui::Ui;
 
 /// Reads a command line again, with the consents of today: those of another day say nothing of what would be lost now.
-pub fn again(
+pub fn parse_again(
     context: &Context,
     words: &[String],
     dry_run: bool,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Host, SwitchoverFacts};
+use super::{OldPrimaryHost, SwitchoverFacts};
 use crate::error::Exit;
 use crate::facts::cluster::NodeFacts;
 use crate::facts::rejoin::STANDBY_SIGNAL;
@@ -14,12 +14,12 @@ use crate::plan::parts::following::{
     QUERY_S, create_slot, default_slot, drop_slot, follow_by_sql, record_upstream, slot_of, streams, upstream,
 };
 use crate::plan::parts::new_primary::{checkpoint, new_primary, on_new_timeline, update_witnesses};
-use crate::plan::parts::standby::{self, Future, Past, replays_late};
+use crate::plan::parts::standby::{self, FutureStandby, ReplayTarget, replays_late};
 use crate::plan::parts::{announce, events, logical};
 use crate::plan::register::endpoint;
 use crate::plan::{
-    Back, Check, Look, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Regained, Request, Standby, Step,
-    Verify,
+    Check, FinalCheck, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, RollbackStep, RollbackSuccess,
+    SignalRequest, Standby, Step, Verify,
 };
 use crate::registry::{NodeType, node};
 
@@ -27,10 +27,10 @@ use crate::registry::{NodeType, node};
 const CHECKPOINT_S: u32 = 1800;
 
 /// The pieces that the steps are made of.
-pub(super) struct Work<'a> {
+pub(super) struct SwitchoverSteps<'a> {
     pub(super) facts: &'a SwitchoverFacts,
-    pub(super) host: &'a Host,
-    pub(super) future: Future<'a>,
+    pub(super) host: &'a OldPrimaryHost,
+    pub(super) future: FutureStandby<'a>,
     pub(super) candidate: &'a NodeFacts,
     pub(super) server: &'a ServerFacts,
     pub(super) primary: &'a NodeFacts,
@@ -42,7 +42,7 @@ pub(super) struct Work<'a> {
     pub(super) announces: Option<Step>,
 }
 
-impl Work<'_> {
+impl SwitchoverSteps<'_> {
     pub(super) fn steps(&self, plan: &mut Plan) {
         let repmgr_activity = &self.facts.repmgr_activity;
         self.announce(plan);
@@ -52,7 +52,7 @@ impl Work<'_> {
         self.standby_on_disk(plan);
         self.change(plan);
         self.after(plan);
-        self.way_back(plan);
+        self.add_rollback(plan);
         plan.verify.extend(self.expectations());
     }
 
@@ -67,7 +67,7 @@ impl Work<'_> {
             role.is_none_or(|role| role.apply_delay_ms == 0) && self.server.replay_paused != Some(true);
         if replays {
             let mut received =
-                announce::received(&self.on, self.facts.bounds.receive_s).gives_up_if(silent(&self.on));
+                announce::received(&self.on, self.facts.bounds.receive_s).gives_up_if(no_answer(&self.on));
             received.exit = Exit::Switchover;
             steps.push(received);
         }
@@ -94,7 +94,7 @@ impl Work<'_> {
     }
 
     /// The same on the old primary's host.
-    fn there(&self, id: impl Into<String>, title: String, op: Op, timeout_s: u32) -> Step {
+    fn on_old_primary(&self, id: impl Into<String>, title: String, op: Op, timeout_s: u32) -> Step {
         self.step(id, title, op, timeout_s).at(self.facts.primary)
     }
 
@@ -103,15 +103,15 @@ impl Work<'_> {
     }
 
     /// What must not hold on the other standbys when the candidate is promoted, or the old primary is brought back.
-    fn look(&self) -> Look {
+    fn final_check(&self) -> FinalCheck {
         let ends = [self.facts.candidate, self.facts.primary];
         let cluster = &self.facts.cluster;
         let others = cluster.nodes.iter().filter(|node| {
             !ends.contains(&node.row.node_id)
                 && node.row.node_type != NodeType::Witness
-                && cluster.twin_of(node).is_none()
+                && cluster.other_node_of_server(node).is_none()
         });
-        Look {
+        FinalCheck {
             node_id: self.facts.candidate,
             timeline: self.server.timeline,
             others: others.map(|node| (node.row.node_id, endpoint(node))).collect(),
@@ -125,7 +125,7 @@ impl Work<'_> {
     fn may_go_back(&self, step: Step) -> Step {
         let data_directory = self.facts.candidate_data.clone();
         step.requires_here(Probe::StaysStandby { on: self.on.clone(), data_directory })
-            .requires_here(Probe::Unchallenged { look: self.look() })
+            .requires_here(Probe::Unchallenged { look: self.final_check() })
     }
 
     fn standby_signal(&self) -> PathBuf {
@@ -200,13 +200,13 @@ impl Work<'_> {
             OnFailure::Stop,
             false,
             vec![
-                self.there(
+                self.on_old_primary(
                     "write_upstream",
                     format!("point \"{}\" at \"{}\" for its next start", self.from(), self.to()),
                     Op::Follow { standby, upstream: wanted },
                     QUERY_S,
                 ),
-                self.there(
+                self.on_old_primary(
                     "write_signal",
                     format!("write standby.signal into the data directory of \"{}\"", self.from()),
                     signal,
@@ -221,7 +221,9 @@ impl Work<'_> {
         let data_directory = self.host.data_directory.clone();
         let stop = match &self.host.stop {
             Some(command) => Op::Spawn(command.clone()),
-            None => Op::Signal { data_directory: data_directory.clone(), request: Request::FastShutdown },
+            None => {
+                Op::Signal { data_directory: data_directory.clone(), request: SignalRequest::FastShutdown }
+            }
         };
         let is_down = Probe::ShutDown { data_directory: data_directory.clone() };
         let is_standby = self.at_primary(Probe::Exists { path: self.standby_signal() });
@@ -229,7 +231,7 @@ impl Work<'_> {
         let is_back =
             self.at_primary(Probe::Runs { data_directory: data_directory.clone(), in_recovery: true });
         // What was seen before the stop becomes outdated while it is waited for.
-        let over = vec![Probe::Challenged { look: self.look() }, is_back, silent(&self.on)];
+        let over = vec![Probe::Challenged { look: self.final_check() }, is_back, no_answer(&self.on)];
         // It did not end by a clean shutdown, and has no last WAL to be waited for.
         let ended = lasts(self.at_primary(Probe::Stopped { data_directory: data_directory.clone() }));
         let is_over = Probe::Any(over.iter().cloned().chain([ended]).collect());
@@ -248,7 +250,7 @@ impl Work<'_> {
                 Op::Promote {
                     on: self.on.clone(),
                     command: self.facts.command.clone(),
-                    look: Some(self.look()),
+                    look: Some(self.final_check()),
                 },
                 self.facts.bounds.promote_s,
             )
@@ -257,7 +259,7 @@ impl Work<'_> {
                 in_recovery: Some(false),
             }))
             .requires(self.at_primary(Probe::StaysDown { data_directory: data_directory.clone() }))
-            .requires_here(Probe::Unchallenged { look: self.look() })
+            .requires_here(Probe::Unchallenged { look: self.final_check() })
             .requires_on_resume(has_all.clone())
             .no_return();
         promote.exit = Exit::Promotion;
@@ -273,7 +275,7 @@ impl Work<'_> {
             OnFailure::Stop,
             true,
             vec![
-                self.there("stop", format!("stop \"{}\"", self.from()), stop, QUERY_S)
+                self.on_old_primary("stop", format!("stop \"{}\"", self.from()), stop, QUERY_S)
                     .requires(is_standby.clone()),
                 // A far end that was left alone has gone back, and what a resumed run would wait for does not come.
                 self.step(
@@ -350,7 +352,7 @@ impl Work<'_> {
             steps,
         ));
         let mut start = self
-            .there(
+            .on_old_primary(
                 "start",
                 match &self.host.start_note {
                     Some(note) => format!("start \"{}\" as a standby {note}", self.from()),
@@ -395,15 +397,16 @@ impl Work<'_> {
 
     /// Restores the old state. As long as `standby.signal` is there, a start makes a standby of the old primary; the step that brings it
     /// back removes it, or leaves it if another node has become a primary.
-    fn way_back(&self, plan: &mut Plan) {
+    fn add_rollback(&self, plan: &mut Plan) {
         let is_primary = Probe::Accepts { on: self.was.clone(), in_recovery: Some(false) };
-        plan.regained = Some(Regained { probe: is_primary.clone(), exit: Exit::Switchover });
+        plan.regained = Some(RollbackSuccess { probe: is_primary.clone(), exit: Exit::Switchover });
         let signalled = || vec!["write_signal".to_string()];
         let stopped = || vec!["stop".to_string()];
-        let mut back = |if_started: Vec<String>, step: Step| plan.rollback.push(Back { if_started, step });
+        let mut back =
+            |if_started: Vec<String>, step: Step| plan.rollback.push(RollbackStep { if_started, step });
         back(
             signalled(),
-            self.may_go_back(self.there(
+            self.may_go_back(self.on_old_primary(
                 "revive",
                 format!("make sure that \"{}\" runs as the primary", self.from()),
                 Op::RestartAsPrimary {
@@ -439,17 +442,19 @@ impl Work<'_> {
             ),
         );
         let settings: &[&str] = if self.host.has_upstream { &[] } else { &UPSTREAM };
-        if let Some(op) = standby::unclear(&self.host.data_directory, &self.host.next, settings) {
+        if let Some(op) = standby::restore_recovery_end(&self.host.data_directory, &self.host.next, settings)
+        {
             // One that stays a standby keeps them.
             let is_none =
                 self.at_primary(Probe::Not(Box::new(Probe::Exists { path: self.standby_signal() })));
             let title = format!("remove the settings of a standby from \"{}\"", self.from());
-            let remove = self.there("remove_upstream", title, Op::File(op), QUERY_S);
+            let remove = self.on_old_primary("remove_upstream", title, Op::File(op), QUERY_S);
             back(vec!["write_upstream".into()], remove.requires(is_none.clone()));
             // It was started with them.
-            let (data_directory, request) = (self.host.data_directory.clone(), Request::Reload);
+            let (data_directory, request) = (self.host.data_directory.clone(), SignalRequest::Reload);
             let title = format!("reload the configuration of \"{}\"", self.from());
-            let reload = self.there("reload", title, Op::Signal { data_directory, request }, QUERY_S);
+            let reload =
+                self.on_old_primary("reload", title, Op::Signal { data_directory, request }, QUERY_S);
             back(stopped(), reload.requires(is_none));
         }
         for node in self.following.iter().copied().chain([self.primary]) {
@@ -484,7 +489,7 @@ impl Work<'_> {
                     &self.on,
                     self.server.version_num,
                     name,
-                    Some(Past { at: None, flushed: late }),
+                    Some(ReplayTarget { at: None, flushed: late }),
                 ),
                 timeout_s: self.facts.bounds.rejoin_s,
                 after: Some(match node.row.node_id {
@@ -503,7 +508,7 @@ fn lasts(probe: Probe) -> Probe {
 }
 
 /// A loaded server answers within that time, and an outage grows by no more. Without the candidate there is nothing to wait for.
-fn silent(on: &Endpoint) -> Probe {
+fn no_answer(on: &Endpoint) -> Probe {
     Probe::Silent { on: on.clone(), seconds: 4 }
 }
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::settings::alter_system;
-use super::{Change, Facts, FileNow, Places, RequirementStatus, Wanted, Work};
+use super::{
+    Change, FileNow, PrepareAssessment, PrepareEndpoints, PrepareFacts, PrepareRequest, RequirementStatus,
+};
 use crate::error::Exit;
 use crate::pg::hba::edit::{self, Line};
 use crate::pg::quote::{quote_ident, quote_literal};
@@ -14,7 +16,7 @@ use crate::pg::statement::Statement;
 use crate::pg::{passfile, verifier};
 use crate::plan::parts::settings as settings_file;
 use crate::plan::{
-    Back, Check, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, Setting, Step, Verify,
+    Check, FileOp, OnFailure, OnResume, Op, Order, Phase, Plan, Probe, RollbackStep, Setting, Step, Verify,
 };
 use crate::secret::Secret;
 
@@ -73,20 +75,20 @@ pub struct Prepared {
 }
 
 /// A plan in the making.
-struct Making<'a> {
+struct PlanBuilder<'a> {
     steps: Vec<Step>,
-    rollback: Vec<Back>,
+    rollback: Vec<RollbackStep>,
     checks: Vec<Check>,
     files: Vec<FileChange>,
     secrets: BTreeMap<String, Secret>,
-    facts: &'a Facts,
-    places: &'a Places,
+    facts: &'a PrepareFacts,
+    places: &'a PrepareEndpoints,
 }
 
-impl Work<'_> {
+impl PrepareAssessment<'_> {
     /// Makes the plan.
-    pub fn prepared(&self, places: &Places) -> Prepared {
-        let mut making = Making {
+    pub fn prepared(&self, places: &PrepareEndpoints) -> Prepared {
+        let mut making = PlanBuilder {
             steps: Vec::new(),
             rollback: Vec::new(),
             checks: self.checks.clone(),
@@ -214,7 +216,7 @@ impl Work<'_> {
     }
 }
 
-impl Making<'_> {
+impl PlanBuilder<'_> {
     fn step(&mut self, id: &str, title: &str, op: Op) -> &mut Step {
         let place = self.steps.len();
         let exit = if matches!(op, Op::Sql { .. }) { Exit::Query } else { Exit::LocalCommand };
@@ -242,7 +244,7 @@ impl Making<'_> {
         }
     }
 
-    fn roles(&mut self, work: &Work<'_>) {
+    fn roles(&mut self, work: &PrepareAssessment<'_>) {
         let role = &work.wanted.role;
         let mut statements = Vec::new();
         let mut later = Vec::new();
@@ -298,7 +300,7 @@ impl Making<'_> {
     }
 
     /// The file comes before the password is set: one that was made must not be lost in between.
-    fn passfiles(&mut self, work: &Work<'_>) {
+    fn passfiles(&mut self, work: &PrepareAssessment<'_>) {
         for change in work.changes() {
             let Change::Passfile { at, entries } = change else { continue };
             let Some(file) = self.facts.passfiles.get(*at) else { continue };
@@ -320,12 +322,12 @@ impl Making<'_> {
     }
 
     /// The server gets a verifier, by a parameter: neither its log nor the journal sees the password.
-    fn passwords(&mut self, work: &Work<'_>) {
+    fn passwords(&mut self, work: &PrepareAssessment<'_>) {
         for change in work.changes() {
             let Change::Password { role } = change else { continue };
             let Some(password) = work.wanted.password(role).secret() else { continue };
             let secret = format!("verifier of the password of role \"{role}\"");
-            self.secrets.insert(secret.clone(), verifier::of(password));
+            self.secrets.insert(secret.clone(), verifier::scram_verifier(password));
             let hand_over = Statement::new("SELECT pg_catalog.set_config('pgbaton.verifier', $1, true)")
                 .bind_secret(secret);
             // The role's name is quoted twice: for the statement, and as a part of the text of the block.
@@ -341,7 +343,7 @@ impl Making<'_> {
     }
 
     /// Returns whether there is something for the server to read again.
-    fn settings(&mut self, work: &Work<'_>) -> bool {
+    fn settings(&mut self, work: &PrepareAssessment<'_>) -> bool {
         let wanted: Vec<(&str, &str)> = work
             .changes()
             .filter_map(|change| match change {
@@ -459,7 +461,7 @@ impl Making<'_> {
     }
 
     /// Returns whether there is something for the server to read again.
-    fn hba(&mut self, work: &Work<'_>) -> bool {
+    fn hba(&mut self, work: &PrepareAssessment<'_>) -> bool {
         let mut lines: Vec<Line> = Vec::new();
         for change in work.changes() {
             if let Change::Hba(more) = change {
@@ -511,12 +513,12 @@ impl Making<'_> {
             STEP_S,
             Exit::LocalCommand,
         );
-        self.rollback.push(Back { if_started: vec!["pg_hba".into()], step });
+        self.rollback.push(RollbackStep { if_started: vec!["pg_hba".into()], step });
         true
     }
 
     /// The role gets in as it will later, where the server listens there already.
-    fn verify(&self, work: &Work<'_>) -> Vec<Verify> {
+    fn verify(&self, work: &PrepareAssessment<'_>) -> Vec<Verify> {
         let restarts = work.restarts();
         if self.steps.is_empty()
             || self.facts.set_up.is_none()
@@ -582,7 +584,7 @@ fn without_secrets(text: &str) -> String {
     text.split_inclusive('\n').map(hide).collect()
 }
 
-impl Wanted {
+impl PrepareRequest {
     /// Says whether any role needs a password that was not given.
     pub fn lacks_password(&self) -> bool {
         self.roles().iter().any(|role| matches!(self.password(role), super::Password::Missing))

@@ -8,7 +8,7 @@ use crate::pg::lsn::Lsn;
 
 /// The last look before an effect that makes a primary: what none of the other nodes may be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Look {
+pub struct FinalCheck {
     /// The node that is to become, or to stay, the one that others are compared with.
     pub node_id: i32,
     /// The timeline of the cluster that the operation was planned for: a newer one proves a promotion.
@@ -24,7 +24,7 @@ pub struct Look {
 
 /// What the last look shows of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Glance {
+pub struct FinalCheckFacts {
     /// It is a standby.
     pub in_recovery: bool,
     /// The newest timeline that it knows of.
@@ -35,7 +35,7 @@ pub struct Glance {
     pub end: Option<Lsn>,
 }
 
-impl Look {
+impl FinalCheck {
     /// Says why nothing may be made a primary, by what is seen of another node, as a whole sentence.
     ///
     /// `ours` is where the node's own WAL ends; None where what others have beyond it may be lost.
@@ -43,14 +43,14 @@ impl Look {
         &self,
         node_id: i32,
         on: &Endpoint,
-        glance: &Glance,
+        state: &FinalCheckFacts,
         ours: Option<Lsn>,
     ) -> Option<String> {
-        let (name, timeline) = (&on.name, glance.timeline);
-        if !glance.in_recovery {
-            return Some(format!("{} is a primary, on timeline {timeline} or later.", capital(name)));
+        let (name, timeline) = (&on.name, state.timeline);
+        if !state.in_recovery {
+            return Some(format!("{} is a primary, on timeline {timeline} or later.", capitalize(name)));
         }
-        if glance.requested == Some(true) {
+        if state.requested == Some(true) {
             // It cannot be cancelled, and happens as soon as the startup process handles it.
             return Some(format!("A promotion of {name} has been requested."));
         }
@@ -58,14 +58,14 @@ impl Look {
             let planned = self.timeline;
             return Some(format!(
                 "{} is on timeline {timeline}; the operation was planned on timeline {planned}.",
-                capital(name)
+                capitalize(name)
             ));
         }
         let compared = self.behind.contains(&node_id) && timeline == self.timeline;
-        match (glance.end, ours) {
+        match (state.end, ours) {
             (Some(end), Some(ours)) if compared && end > ours => Some(format!(
                 "{} has WAL up to {end}, but the node to be promoted only up to {ours}: {} bytes would be lost.",
-                capital(name),
+                capitalize(name),
                 end.0 - ours.0
             )),
             _ => None,
@@ -73,7 +73,7 @@ impl Look {
     }
 }
 
-fn capital(name: &str) -> String {
+fn capitalize(name: &str) -> String {
     let mut chars = name.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
@@ -86,22 +86,27 @@ mod tests {
     fn what_another_node_shows_forbids_the_effect() {
         let on = Endpoint { name: "node \"n3\"".into(), conninfo: String::new(), secret: None };
         let others = vec![(3, on.clone())];
-        let look = Look { node_id: 2, timeline: TimelineId(2), others, relock: true, behind: vec![3] };
-        let glance =
-            Glance { in_recovery: true, timeline: TimelineId(2), requested: None, end: Some(Lsn(0x500)) };
-        let objection = |glance: Glance, ours| look.objection(3, &on, &glance, ours).unwrap_or_default();
-        assert_eq!(objection(glance, Some(Lsn(0x500))), "");
-        let says = objection(glance, Some(Lsn(0x4F0)));
+        let look = FinalCheck { node_id: 2, timeline: TimelineId(2), others, relock: true, behind: vec![3] };
+        let state = FinalCheckFacts {
+            in_recovery: true,
+            timeline: TimelineId(2),
+            requested: None,
+            end: Some(Lsn(0x500)),
+        };
+        let objection =
+            |state: FinalCheckFacts, ours| look.objection(3, &on, &state, ours).unwrap_or_default();
+        assert_eq!(objection(state, Some(Lsn(0x500))), "");
+        let says = objection(state, Some(Lsn(0x4F0)));
         assert!(says.starts_with("Node \"n3\" has WAL up to 0/500") && says.contains("16 bytes"), "{says}");
         // It is accepted; it is of another timeline, and not comparable; it is not to be compared.
-        assert_eq!(objection(glance, None), "");
-        assert_eq!(objection(Glance { timeline: TimelineId(1), ..glance }, Some(Lsn(0x4F0))), "");
-        let forked = Look { behind: Vec::new(), ..look.clone() };
-        assert_eq!(forked.objection(3, &on, &glance, Some(Lsn(0x4F0))), None);
+        assert_eq!(objection(state, None), "");
+        assert_eq!(objection(FinalCheckFacts { timeline: TimelineId(1), ..state }, Some(Lsn(0x4F0))), "");
+        let forked = FinalCheck { behind: Vec::new(), ..look.clone() };
+        assert_eq!(forked.objection(3, &on, &state, Some(Lsn(0x4F0))), None);
         for (other, word) in [
-            (Glance { in_recovery: false, ..glance }, "is a primary, on timeline 2"),
-            (Glance { timeline: TimelineId(3), ..glance }, "is on timeline 3"),
-            (Glance { requested: Some(true), ..glance }, "has been requested"),
+            (FinalCheckFacts { in_recovery: false, ..state }, "is a primary, on timeline 2"),
+            (FinalCheckFacts { timeline: TimelineId(3), ..state }, "is on timeline 3"),
+            (FinalCheckFacts { requested: Some(true), ..state }, "has been requested"),
         ] {
             for ours in [None, Some(Lsn(0x500))] {
                 let says = objection(other, ours);

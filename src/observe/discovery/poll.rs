@@ -10,13 +10,13 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
-use super::{More, key};
-use crate::assess::checks::{self, Asked};
+use super::{CheckExtras, key};
+use crate::assess::checks::{self, CheckAnswer};
 use crate::assess::cluster::{Copies, waits_to_be_replayed};
-use crate::facts::aside;
-use crate::facts::check_name::Name;
-use crate::facts::cluster::{ClusterFacts, NodeFacts, Silence, bounded};
+use crate::facts::check_name::CheckName;
+use crate::facts::cluster::{ClusterFacts, NodeFacts, Unavailable, bounded};
 use crate::facts::server::{self, ServerFacts};
+use crate::facts::written_since;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
@@ -36,7 +36,7 @@ pub(crate) enum Refusal {
 }
 
 /// A question that is on its way.
-type Asking<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
+type PendingAnswer<'a> = Pin<Box<dyn Future<Output = ServerAnswer> + 'a>>;
 
 /// A registered node with where it is reached; see [`key`].
 pub(crate) struct Registered {
@@ -48,17 +48,17 @@ pub(crate) struct Registered {
 pub(crate) type Rows = Rc<[Registered]>;
 
 /// One server's answer.
-struct Answer {
+struct ServerAnswer {
     /// Where it was reached; see [`key`].
     key: String,
     /// What it says of itself; the session stays open for more.
-    server: std::result::Result<(Session, ServerFacts), Silence>,
+    server: std::result::Result<(Session, ServerFacts), Unavailable>,
     /// The rows of the nodes, where they were asked for.
     rows: Option<Rows>,
     /// For the error message, if no other node responds.
     refusal: Option<Refusal>,
     /// What checks need in addition, where that was asked.
-    more: Option<Asked>,
+    more: Option<CheckAnswer>,
     /// The operations that have not reported their end, by its copy of the table; None where it was not asked or did not respond.
     operations: Option<Vec<OpenOperation>>,
 }
@@ -70,33 +70,33 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// All servers asked at once, and more as they become known.
-pub(crate) struct Round<'a> {
+pub(crate) struct Poll<'a> {
     site: &'a Site,
     /// Whose cluster it is, as far as known.
     pub(crate) system_identifier: Option<String>,
     pub(crate) until: Instant,
     asked: BTreeSet<String>,
-    pending: FuturesUnordered<Asking<'a>>,
-    answers: BTreeMap<String, Answer>,
+    pending: FuturesUnordered<PendingAnswer<'a>>,
+    answers: BTreeMap<String, ServerAnswer>,
     /// The server whose rows count unless a primary has others.
     pub(crate) first: Option<String>,
     /// All nodes are asked what these checks need in addition.
-    pub(crate) for_checks: Option<Rc<[Name]>>,
+    pub(crate) for_checks: Option<Rc<[CheckName]>>,
     /// Everybody is asked for the operations that have not reported their end.
     pub(crate) operations_too: bool,
 }
 
 /// What a server is asked in addition to its state.
-struct Besides {
+struct ExtraQuestions {
     /// The rows of the nodes, even if it is a standby.
     rows: bool,
     /// What these checks need.
-    for_checks: Option<Rc<[Name]>>,
+    for_checks: Option<Rc<[CheckName]>>,
     /// The operations that have not reported their end.
     operations: bool,
 }
 
-impl<'a> Round<'a> {
+impl<'a> Poll<'a> {
     pub(crate) fn new(site: &'a Site, system_identifier: Option<String>) -> Self {
         Self {
             site,
@@ -112,7 +112,7 @@ impl<'a> Round<'a> {
     }
 
     /// Begins to ask a server, unless it is being asked already; for the rows at once, or only if it turns out to be a primary.
-    pub(crate) fn ask(&mut self, conninfo: &str, rows_too: bool) {
+    pub(crate) fn query(&mut self, conninfo: &str, rows_too: bool) {
         self.ask_by(&key(conninfo), conninfo, rows_too);
     }
 
@@ -120,7 +120,7 @@ impl<'a> Round<'a> {
         if self.asked.insert(key.to_string()) {
             let (key, conninfo, environment, until) =
                 (key.to_string(), conninfo.to_string(), &self.site.environment, self.until);
-            let besides = Besides {
+            let besides = ExtraQuestions {
                 rows: rows_too,
                 for_checks: self.for_checks.clone(),
                 operations: self.operations_too,
@@ -213,7 +213,7 @@ impl<'a> Round<'a> {
 
     /// Asks those who have answered for their rows, the one with the most WAL first, until one has them.
     async fn ask_for_rows(&mut self) -> bool {
-        let mut able: Vec<&mut Answer> = self
+        let mut able: Vec<&mut ServerAnswer> = self
             .answers
             .values_mut()
             .filter(|answer| answer.server.is_ok() && answer.rows.is_none() && answer.refusal.is_none())
@@ -239,8 +239,8 @@ impl<'a> Round<'a> {
         let nodes = rows.into_iter().map(|row| {
             let server = match self.answers.get(&key(&row.conninfo)).map(|answer| &answer.server) {
                 Some(Ok((_, facts))) => Ok(facts.clone()),
-                Some(Err(silence)) => Err(silence.clone()),
-                None => Err(Silence::new(Answered::Silent, "there was no time to query it")),
+                Some(Err(unavailable)) => Err(unavailable.clone()),
+                None => Err(Unavailable::new(Answered::Silent, "there was no time to query it")),
             };
             NodeFacts { row: row.clone(), server }
         });
@@ -249,7 +249,7 @@ impl<'a> Round<'a> {
 
     /// Asks those again that had just received something and seem to be late by the time of the last commit: in a long transaction,
     /// and after a night without one, that is old on a standby that keeps up. One that replays what it had a moment later is.
-    pub(crate) async fn look_again(&self, facts: &mut ClusterFacts) {
+    pub(crate) async fn requery_late(&self, facts: &mut ClusterFacts) {
         let seems_late = |server: &ServerFacts| {
             server.last_replay_age_s.is_some_and(|age| age > AGAIN.as_secs_f64())
                 && server.replay_paused == Some(false)
@@ -257,11 +257,11 @@ impl<'a> Round<'a> {
                 && waits_to_be_replayed(server)
         };
         let until = self.until.min(Instant::now() + AGAIN);
-        let (round, seems_late) = (self, &seems_late);
+        let (poll, seems_late) = (self, &seems_late);
         let looks = facts.nodes.iter_mut().map(|node| async move {
             let Ok(server) = &mut node.server else { return };
             let answer =
-                round.answers.get(&key(&node.row.conninfo)).and_then(|answer| answer.server.as_ref().ok());
+                poll.answers.get(&key(&node.row.conninfo)).and_then(|answer| answer.server.as_ref().ok());
             let (true, Some((session, _))) = (seems_late(server), answer) else { return };
             let begun = Instant::now();
             let mut later = server.clone();
@@ -287,8 +287,8 @@ impl<'a> Round<'a> {
                 self.answers.get(&key(&node.row.conninfo)).and_then(|answer| answer.server.as_ref().ok());
             let (false, Some((session, _))) = (server.in_recovery, answer) else { return };
             server.clients = bounded(self.until, server::clients(session)).await.ok();
-            let Some(since) = aside::parted_at(server, primaries) else { return };
-            let written = async { Ok(aside::written(session, server, since).await) };
+            let Some(since) = written_since::diverged_at(server, primaries) else { return };
+            let written = async { Ok(written_since::written(session, server, since).await) };
             server.written = bounded(self.until, written).await.ok().flatten();
         });
         join_all(counts).await;
@@ -325,7 +325,7 @@ impl<'a> Round<'a> {
     }
 
     /// Takes what was asked for checks out of the answers.
-    pub(crate) async fn more(&mut self, facts: &ClusterFacts) -> More {
+    pub(crate) async fn more(&mut self, facts: &ClusterFacts) -> CheckExtras {
         let keys = facts.nodes.iter().map(|node| (node.row.node_id, key(&node.row.conninfo)));
         let asked = keys.filter_map(|(id, key)| Some((id, self.answers.get(&key)?.more.clone()?)));
         let asked = asked.collect();
@@ -338,10 +338,10 @@ impl<'a> Round<'a> {
         let session = primary
             .and_then(|(node, _)| Some(&self.answers.get(&key(&node.row.conninfo))?.server.as_ref().ok()?.0));
         let metadata = match session {
-            Some(session) => bounded(self.until, schema::look(session)).await.ok(),
+            Some(session) => bounded(self.until, schema::inspect_metadata(session)).await.ok(),
             None => None,
         };
-        More { asked, ssh_hosts, metadata, refused: None }
+        CheckExtras { asked, ssh_hosts, metadata, refused: None }
     }
 
     pub(crate) fn refusal(&self, conninfo: &str) -> Option<&Refusal> {
@@ -361,11 +361,11 @@ async fn answer(
     conninfo: String,
     environment: &Environment,
     until: Instant,
-    besides: Besides,
-) -> Answer {
-    let silent = |key, silence, refusal| Answer {
+    besides: ExtraQuestions,
+) -> ServerAnswer {
+    let silent = |key, unavailable, refusal| ServerAnswer {
         key,
-        server: Err(silence),
+        server: Err(unavailable),
         rows: None,
         refusal,
         more: None,
@@ -373,7 +373,7 @@ async fn answer(
     };
     let parsed = match Conninfo::parse(&conninfo) {
         Ok(parsed) => parsed,
-        Err(error) => return silent(key, Silence::invalid(&error.to_string()), None),
+        Err(error) => return silent(key, Unavailable::invalid(&error.to_string()), None),
     };
     let deadline = until.saturating_duration_since(Instant::now());
     let options = ConnectOptions { deadline, query_deadline: deadline, ..ConnectOptions::default() };
@@ -383,7 +383,7 @@ async fn answer(
     };
     // By itself, and before everything else: of a server that says what it is, nothing is thrown away because another question is slow or
     // meets a lock.
-    let facts = match bounded(until, server::ask(&session)).await {
+    let facts = match bounded(until, server::query_server_facts(&session)).await {
         Ok(facts) => facts,
         Err(error) => {
             let refusal = besides.rows.then(|| Refusal::Metadata(error.clone()));
@@ -409,7 +409,7 @@ async fn answer(
     };
     let (rows, operations) = tokio::join!(rows, operations);
     let more = match &besides.for_checks {
-        Some(names) => Some(checks::ask(&session, names, until).await),
+        Some(names) => Some(checks::query_check_facts(&session, names, until).await),
         None => None,
     };
     let (rows, refusal) = match rows {
@@ -417,7 +417,7 @@ async fn answer(
         Some(Err(error)) => (None, Some(Refusal::Metadata(error))),
         None => (None, None),
     };
-    Answer { key, server: Ok((session, facts)), rows, refusal, more, operations }
+    ServerAnswer { key, server: Ok((session, facts)), rows, refusal, more, operations }
 }
 
 async fn read_rows(session: &Session) -> std::result::Result<Rows, SqlError> {

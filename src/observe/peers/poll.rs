@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use crate::assess::start::{Members, OpenOperation, PeerAnswer};
-use crate::facts::cluster::{NodeFacts, Silence, ask_node, bounded};
+use crate::facts::cluster::{NodeFacts, Unavailable, bounded, query_node};
 use crate::facts::lineage;
 use crate::facts::server::{self, ServerFacts};
 use crate::observe::discovery::key;
@@ -34,7 +34,7 @@ pub enum OwnAddresses {
 
 /// Whom to ask.
 #[derive(Debug)]
-pub(crate) struct Inquiry<'a> {
+pub(crate) struct PeerPoll<'a> {
     pub environment: &'a Environment,
     /// The node that asks.
     pub own: &'a NodeRow,
@@ -60,7 +60,7 @@ pub(crate) struct Inquiry<'a> {
     pub dismissed: Vec<NodeFacts>,
 }
 
-impl<'a> Inquiry<'a> {
+impl<'a> PeerPoll<'a> {
     /// Begins with no node to ask.
     pub fn new(site: &'a Site, own: &'a NodeRow, system_identifier: &'a str) -> Self {
         Self {
@@ -82,11 +82,11 @@ impl<'a> Inquiry<'a> {
     /// Adds a copy of the metadata.
     pub fn learn(&mut self, rows: &[NodeRow]) {
         self.members.learn(rows);
-        let own = place(&self.own.conninfo);
+        let own = destination(&self.own.conninfo);
         for row in rows.iter().filter(|row| row.node_id == self.own.node_id) {
-            let there = place(&row.conninfo);
-            let known =
-                there == own || self.registered_elsewhere.iter().any(|known| place(&known.conninfo) == there);
+            let there = destination(&row.conninfo);
+            let known = there == own
+                || self.registered_elsewhere.iter().any(|known| destination(&known.conninfo) == there);
             if !known && !there.is_empty() {
                 self.registered_elsewhere.push(NodeRow { node_name: there, ..row.clone() });
             }
@@ -109,10 +109,10 @@ impl<'a> Inquiry<'a> {
     pub async fn round(&mut self, each: Duration, enough: impl Fn(&[PeerAnswer]) -> bool) -> Vec<PeerAnswer> {
         let mut asked = BTreeSet::new();
         let mut pending = FuturesUnordered::new();
-        let mut voices: Vec<PeerAnswer> = Vec::new();
+        let mut peers: Vec<PeerAnswer> = Vec::new();
         let mut until: Option<Instant> = None;
         let here = (self.own_addresses == OwnAddresses::All)
-            .then(|| NodeRow { node_name: place(&self.own.conninfo), ..self.own.clone() });
+            .then(|| NodeRow { node_name: destination(&self.own.conninfo), ..self.own.clone() });
         loop {
             let named = self.named.iter().map(|row| (row, false, false));
             let guessed = self.guessed.iter().map(|row| (row, false, true));
@@ -125,7 +125,7 @@ impl<'a> Inquiry<'a> {
                 self.rows.iter().map(|row| (row, true, false)).chain(named).chain(guessed).chain(elsewhere)
             {
                 if asked.insert((registered, row.node_id, key(&row.conninfo))) {
-                    pending.push(ask(row.clone(), (registered, guessed), self.environment, each));
+                    pending.push(query_peer(row.clone(), (registered, guessed), self.environment, each));
                 }
             }
             let next = pending.next();
@@ -133,32 +133,32 @@ impl<'a> Inquiry<'a> {
                 Some(until) => timeout_at(until, next).await.unwrap_or(None),
                 None => next.await,
             };
-            let Some((voice, guessed, session)) = next else { return voices };
-            let is_ours = voice.node.facts().is_some_and(|server| self.is_ours(server));
-            let is_self = voice.node.facts().is_some_and(|server| {
+            let Some((peer, guessed, session)) = next else { return peers };
+            let is_ours = peer.node.facts().is_some_and(|server| self.is_ours(server));
+            let is_self = peer.node.facts().is_some_and(|server| {
                 self.own_server == Some((server.system_identifier.clone(), server.started_at.clone()))
             });
             // Nothing but a server of this cluster is of interest there. That nothing answers at its conninfo is no wonder: it is down.
-            let at_own = !voice.registered && voice.node.row.node_id == self.own.node_id;
+            let at_own = !peer.registered && peer.node.row.node_id == self.own.node_id;
             let is_here =
-                at_own && here.as_ref().is_some_and(|here| here.node_name == voice.node.row.node_name);
-            if at_own && (is_self || (voice.node.server.is_ok() && !is_ours) || (is_here && !is_ours)) {
+                at_own && here.as_ref().is_some_and(|here| here.node_name == peer.node.row.node_name);
+            if at_own && (is_self || (peer.node.server.is_ok() && !is_ours) || (is_here && !is_ours)) {
                 continue;
             }
             if is_self || (guessed && !is_ours) {
-                self.dismissed.extend((!is_self).then_some(voice.node));
+                self.dismissed.extend((!is_self).then_some(peer.node));
                 continue;
             }
-            if let Some(session) = session.filter(|_| voice.registered && is_ours) {
-                self.sessions.push((voice.node.row.node_id, session));
+            if let Some(session) = session.filter(|_| peer.registered && is_ours) {
+                self.sessions.push((peer.node.row.node_id, session));
             }
-            if let Ok(rows) = &voice.rows
-                && self.is_credible(&voice)
+            if let Ok(rows) = &peer.rows
+                && self.is_credible(&peer)
             {
                 self.learn(&rows.clone());
             }
-            voices.push(voice);
-            if until.is_none() && enough(&voices) {
+            peers.push(peer);
+            if until.is_none() && enough(&peers) {
                 until = Some(Instant::now() + PATIENCE);
             }
         }
@@ -169,49 +169,55 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Says whether a copy of the metadata is one of this cluster: its own servers have one, and a witness that knows this node.
-    fn is_credible(&self, voice: &PeerAnswer) -> bool {
+    fn is_credible(&self, peer: &PeerAnswer) -> bool {
         let knows_us =
             |row: &NodeRow| (row.node_id, &row.node_name) == (self.own.node_id, &self.own.node_name);
-        voice.node.facts().is_some_and(|server| self.is_ours(server))
-            || (voice.node.row.node_type == NodeType::Witness
-                && voice.rows.as_ref().is_ok_and(|rows| rows.iter().any(knows_us)))
+        peer.node.facts().is_some_and(|server| self.is_ours(server))
+            || (peer.node.row.node_type == NodeType::Witness
+                && peer.rows.as_ref().is_ok_and(|rows| rows.iter().any(knows_us)))
     }
 }
 
 /// Returns where a conninfo leads to, as a text to compare and to show.
-fn place(conninfo: &str) -> String {
-    Conninfo::parse(conninfo).map(|parsed| parsed.place().to_string()).unwrap_or_default()
+fn destination(conninfo: &str) -> String {
+    Conninfo::parse(conninfo).map(|parsed| parsed.destination().to_string()).unwrap_or_default()
 }
 
 /// Asks one server everything. Where it came from is given back with the answer.
-async fn ask(
+async fn query_peer(
     row: NodeRow,
     (registered, guessed): (bool, bool),
     environment: &Environment,
     each: Duration,
 ) -> (PeerAnswer, bool, Option<Session>) {
     let until = Instant::now() + each;
-    match ask_node(&row.conninfo, environment, each).await {
+    match query_node(&row.conninfo, environment, each).await {
         Ok((session, facts)) => {
-            let voice = over(&session, NodeFacts { row, server: Ok(facts) }, registered, until).await;
-            (voice, guessed, Some(session))
+            let peer =
+                query_peer_metadata(&session, NodeFacts { row, server: Ok(facts) }, registered, until).await;
+            (peer, guessed, Some(session))
         }
-        Err(silence) => {
-            let voice = PeerAnswer {
-                node: NodeFacts { row, server: Err(silence) },
+        Err(unavailable) => {
+            let peer = PeerAnswer {
+                node: NodeFacts { row, server: Err(unavailable) },
                 registered,
                 rows: Err(String::new()),
                 promoted_to: None,
                 busy: false,
                 operations: Vec::new(),
             };
-            (voice, guessed, None)
+            (peer, guessed, None)
         }
     }
 }
 
 /// Asks a server that has said what it is for its copy of the metadata.
-async fn over(session: &Session, node: NodeFacts, registered: bool, until: Instant) -> PeerAnswer {
+async fn query_peer_metadata(
+    session: &Session,
+    node: NodeFacts,
+    registered: bool,
+    until: Instant,
+) -> PeerAnswer {
     let more = async {
         Ok(tokio::join!(
             node::read_all(session),
@@ -238,14 +244,14 @@ async fn over(session: &Session, node: NodeFacts, registered: bool, until: Insta
 }
 
 /// Asks a server again, over a session that holds its lock: then no other command is running there.
-pub(crate) async fn again(session: &Session, voice: &PeerAnswer, within: Duration) -> PeerAnswer {
+pub(crate) async fn query_peer_again(session: &Session, peer: &PeerAnswer, within: Duration) -> PeerAnswer {
     let until = Instant::now() + within;
-    let server = bounded(until, server::ask(session)).await.map_err(Silence::from);
-    let node = NodeFacts { row: voice.node.row.clone(), server };
+    let server = bounded(until, server::query_server_facts(session)).await.map_err(Unavailable::from);
+    let node = NodeFacts { row: peer.node.row.clone(), server };
     if node.server.is_err() {
-        return PeerAnswer { node, rows: Err(String::new()), ..voice.clone() };
+        return PeerAnswer { node, rows: Err(String::new()), ..peer.clone() };
     }
-    PeerAnswer { busy: false, ..over(session, node, voice.registered, until).await }
+    PeerAnswer { busy: false, ..query_peer_metadata(session, node, peer.registered, until).await }
 }
 
 async fn is_busy(session: &Session) -> Result<bool, SqlError> {

@@ -6,7 +6,7 @@ use crate::system::{files, trial};
 
 /// A place to write to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct WriteLocation {
     /// What it is: `the data directory`.
     pub what: &'static str,
     /// Where it is.
@@ -15,7 +15,7 @@ pub struct Place {
     pub problem: Option<String>,
 }
 
-impl Place {
+impl WriteLocation {
     /// Tries a directory, which need not exist.
     pub fn directory(what: &'static str, path: &Path) -> Self {
         Self::tried(what, path, trial::directory(path))
@@ -37,14 +37,14 @@ impl Place {
 }
 
 /// Tries the places of a data directory that a standby is made in: what pgbaton writes itself, and what the server or pg_rewind will write.
-pub fn of_data_directory(data: &Path) -> Vec<Place> {
-    let itself = Place::directory("the data directory", data);
-    let file = |name: &'static str| Place::file(name, &data.join(name), &itself);
+pub fn of_data_directory(data: &Path) -> Vec<WriteLocation> {
+    let itself = WriteLocation::directory("the data directory", data);
+    let file = |name: &'static str| WriteLocation::file(name, &data.join(name), &itself);
     let auto_conf = file("postgresql.auto.conf");
     let signal = data.join("standby.signal").symlink_metadata().is_ok().then(|| file("standby.signal"));
     let mut out = vec![itself, auto_conf];
     out.extend(signal);
-    out.push(Place::directory("the WAL directory", &data.join("pg_wal")));
+    out.push(WriteLocation::directory("the WAL directory", &data.join("pg_wal")));
     let links = data.join("pg_tblspc");
     for name in files::names_in(&links).unwrap_or_default() {
         let link = links.join(name);
@@ -52,14 +52,14 @@ pub fn of_data_directory(data: &Path) -> Vec<Place> {
         let versions = files::names_in(&link).unwrap_or_default();
         let own = versions.iter().find(|name| name.to_string_lossy().starts_with("PG_"));
         let place = own.map_or_else(|| link.clone(), |name| link.join(name));
-        out.push(Place::directory("a tablespace", &place));
+        out.push(WriteLocation::directory("a tablespace", &place));
     }
     out
 }
 
 /// Tries the state directory: the journal, the lock, and what is kept of a node.
-pub fn of_state(directory: &Path) -> Place {
-    Place::directory("the state directory", directory)
+pub fn of_state(directory: &Path) -> WriteLocation {
+    WriteLocation::directory("the state directory", directory)
 }
 
 #[cfg(test)]

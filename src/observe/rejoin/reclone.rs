@@ -3,25 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, sentence};
-use crate::facts::cluster::Silence;
-use crate::facts::directory::Contents;
+use crate::facts::cluster::Unavailable;
+use crate::facts::directory::DirectoryContents;
 use crate::facts::rejoin::own_files;
 use crate::observe::clone;
 use crate::pg::conninfo::Conninfo;
 use crate::pg::failure::Answered;
 use crate::plan::clone::plan as clone_plan;
-use crate::plan::rejoin::{Anew, Aside, RejoinFacts, RejoinOptions};
+use crate::plan::rejoin::{MovedDirectory, Reclone, RejoinFacts, RejoinOptions};
 use crate::secret::Secrets;
 use crate::site::Site;
 use crate::system::{files, inspect};
 
 /// What a new clone takes, where nothing else will do.
-pub(crate) async fn anew(
+pub(crate) async fn prepare_reclone(
     site: &Site,
     facts: &RejoinFacts,
     options: &RejoinOptions,
     secrets: &mut Secrets,
-) -> Result<Anew> {
+) -> Result<Reclone> {
     let data = &facts.local.data_directory;
     let row = facts.cluster.node(facts.primary_id).map(|node| node.row.conninfo.clone()).unwrap_or_default();
     let given = Conninfo::parse(&row).map_err(|error| {
@@ -33,7 +33,7 @@ pub(crate) async fn anew(
         // That is the server which will be stopped first.
         let own = clone_facts.cluster.nodes.iter_mut().find(|node| node.row.node_id == facts.node_id);
         if let Some(own) = own {
-            own.server = Err(Silence::new(Answered::Nothing, "it will be stopped"));
+            own.server = Err(Unavailable::new(Answered::Nothing, "it will be stopped"));
         }
     }
     let stamp = options.kept.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -42,8 +42,11 @@ pub(crate) async fn anew(
         name.push(format!(".{stamp}"));
         path.with_file_name(name)
     };
-    let moved =
-        |from: &Path, link: Option<PathBuf>| Aside { from: from.to_path_buf(), to: aside_path(from), link };
+    let moved = |from: &Path, link: Option<PathBuf>| MovedDirectory {
+        from: from.to_path_buf(),
+        to: aside_path(from),
+        link,
+    };
     let mut aside = vec![moved(data, None)];
     let in_tablespaces = files::names_in(&data.join("pg_tblspc")).unwrap_or_default();
     let in_tablespaces = in_tablespaces.iter().map(|name| Path::new("pg_tblspc").join(name));
@@ -56,7 +59,7 @@ pub(crate) async fn anew(
         let theirs = clone_facts.source_is_local && target.to == Path::new(&target.from);
         if let Some((_, name)) = linked.iter().find(|(to, _)| *to == target.to).filter(|_| !theirs) {
             aside.push(moved(&target.to, Some(name.clone())));
-            target.contents = Contents::Missing;
+            target.contents = DirectoryContents::Missing;
             target.room.reclaimable_bytes = 0;
             target.ours = false;
         }
@@ -79,5 +82,5 @@ pub(crate) async fn anew(
             None,
         );
     }
-    Ok(Anew { clone: clone_plan(&clone_facts, &clone_options), aside, immovable, configuration })
+    Ok(Reclone { clone: clone_plan(&clone_facts, &clone_options), aside, immovable, configuration })
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::inquiry::Inquiry;
+use super::poll::PeerPoll;
 use crate::assess::start::PeerAnswer;
 use crate::error::Result;
-use crate::facts::cluster::{ClusterFacts, ask_node};
+use crate::facts::cluster::{ClusterFacts, query_node};
 use crate::observe::discovery;
 use crate::observe::own_node::own_row;
 use crate::pg::conninfo::Conninfo;
@@ -54,7 +54,7 @@ pub(crate) async fn guesses(site: &Site) -> Vec<NodeRow> {
 
 /// What the files of this host lead to.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub(crate) struct KnownServers {
     /// The cluster, if a server of it was found.
     pub facts: Option<ClusterFacts>,
     /// Where they lead to, and why that is of no use, as whole sentences.
@@ -68,44 +68,48 @@ pub(crate) struct Search {
 ///
 /// # Errors
 /// Exit code 1 if the data directory cannot be read; 7 if the metadata cannot be read any more.
-pub(crate) async fn search(site: &Site, own_server: Option<(String, String)>) -> Result<Search> {
+pub(crate) async fn find_known_servers(
+    site: &Site,
+    own_server: Option<(String, String)>,
+) -> Result<KnownServers> {
     let own = own_row(site.config()?, NodeType::Primary, None, None);
-    let system_identifier = crate::observe::peers::read(site).await?.control.system_identifier.to_string();
-    let mut inquiry = Inquiry::new(site, &own, &system_identifier);
+    let system_identifier =
+        crate::observe::peers::read_local_files(site).await?.control.system_identifier.to_string();
+    let mut inquiry = PeerPoll::new(site, &own, &system_identifier);
     inquiry.own_server = own_server;
     inquiry.guessed = guesses(site).await;
-    let is_ours = |voice: &&PeerAnswer| {
-        voice.node.facts().is_some_and(|server| server.system_identifier == system_identifier)
+    let is_ours = |peer: &&PeerAnswer| {
+        peer.node.facts().is_some_and(|server| server.system_identifier == system_identifier)
     };
-    let takes_writes = |voice: &PeerAnswer| voice.node.facts().is_some_and(|server| !server.in_recovery);
-    let enough = |voices: &[PeerAnswer]| voices.iter().filter(is_ours).any(takes_writes);
-    let voices = inquiry.round(site.node_deadline(), enough).await;
+    let takes_writes = |peer: &PeerAnswer| peer.node.facts().is_some_and(|server| !server.in_recovery);
+    let enough = |peers: &[PeerAnswer]| peers.iter().filter(is_ours).any(takes_writes);
+    let peers = inquiry.round(site.node_deadline(), enough).await;
     let mut dismissed: Vec<String> = Vec::new();
     for node in &inquiry.dismissed {
         let name = &node.row.node_name;
         dismissed.push(match &node.server {
             Ok(_) => format!("The server at {name} belongs to another cluster."),
-            Err(silence) => format!("The server at {name}: {}.", silence.message),
+            Err(unavailable) => format!("The server at {name}: {}.", unavailable.message),
         });
     }
-    let mut ours: Vec<&PeerAnswer> = voices.iter().filter(is_ours).collect();
-    ours.sort_by_key(|voice| {
-        let timeline = voice.node.facts().map(|server| server.timeline);
-        std::cmp::Reverse((takes_writes(voice), timeline))
+    let mut ours: Vec<&PeerAnswer> = peers.iter().filter(is_ours).collect();
+    ours.sort_by_key(|peer| {
+        let timeline = peer.node.facts().map(|server| server.timeline);
+        std::cmp::Reverse((takes_writes(peer), timeline))
     });
-    for voice in ours {
-        let row = &voice.node.row;
-        if let Err(why) = &voice.rows {
+    for peer in ours {
+        let row = &peer.node.row;
+        if let Err(why) = &peer.rows {
             dismissed.push(format!("The metadata cannot be read at {}: {why}.", row.node_name));
             continue;
         }
-        let asked = ask_node(&row.conninfo, &site.environment, site.node_deadline()).await;
+        let asked = query_node(&row.conninfo, &site.environment, site.node_deadline()).await;
         if let Ok((session, _)) = asked {
             let facts = discovery::from_session(site, &session, &row.node_name).await?;
-            return Ok(Search { facts: Some(facts), dismissed });
+            return Ok(KnownServers { facts: Some(facts), dismissed });
         }
     }
-    Ok(Search { facts: None, dismissed })
+    Ok(KnownServers { facts: None, dismissed })
 }
 
 /// Returns the password file that is used by default.

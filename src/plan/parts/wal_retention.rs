@@ -9,7 +9,7 @@ use crate::plan::parts::following::default_slot;
 
 /// What is kept, and how.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Kept {
+pub struct WalRetention {
     /// What is to be known of it.
     pub check: Option<Check>,
     /// A slot to make before the promotion: a standby's slot keeps WAL from its last restartpoint on, which both have.
@@ -18,26 +18,26 @@ pub struct Kept {
 
 /// Decides it. A slot is made only where its size is limited: it is unknown when, or whether, the former primary comes back, and a full
 /// disk stops the new one. `more` is how many slots are made besides.
-pub fn for_former(
+pub fn retain_for_former_primary(
     former: &NodeFacts,
     candidate: &NodeFacts,
     server: &ServerFacts,
     role: Option<&RoleFacts>,
     use_slots: bool,
     more: usize,
-) -> Kept {
+) -> WalRetention {
     const NAME: &str = "kept_wal";
     let (was, name) = (&former.row.node_name, &candidate.row.node_name);
     let slot = default_slot(&former.row);
     let setting = |setting: &str, default| role.and_then(|role| role.settings.number(setting, default));
     let limit = setting("max_slot_wal_keep_size", -1).filter(|megabytes| *megabytes >= 0);
-    let kept = |check: Check, slot| Kept { check: Some(check.node(former.row.node_id)), slot };
+    let kept = |check: Check, slot| WalRetention { check: Some(check.node(former.row.node_id)), slot };
     if let Some(there) = server.slot(&slot).filter(|there| !there.is_lost()) {
         let is_free = there.slot_type == "physical" && !there.active;
         return if is_free {
             kept(Check::pass(NAME, format!("slot \"{slot}\" keeps WAL for node \"{was}\"")), None)
         } else {
-            Kept::default()
+            WalRetention::default()
         };
     }
     let free = usize::try_from(server.max_replication_slots).unwrap_or(0) > server.slots.len() + more;
@@ -79,15 +79,15 @@ pub fn for_former(
 mod tests {
     use super::*;
     use crate::facts::settings::in_file;
-    use crate::plan::Verdict;
+    use crate::plan::CheckResult;
     use crate::registry::{NodeRow, NodeType};
 
     fn decided(
         limit: Option<&str>,
         change: impl FnOnce(&mut ServerFacts, &mut RoleFacts, &mut bool),
-    ) -> Kept {
-        let silence = crate::facts::cluster::Silence::invalid("down");
-        let former = NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Err(silence) };
+    ) -> WalRetention {
+        let unavailable = crate::facts::cluster::Unavailable::invalid("down");
+        let former = NodeFacts { row: NodeRow::example(1, NodeType::Primary), server: Err(unavailable) };
         let mut server = ServerFacts::example(true, 1, 0x500);
         let mut role = RoleFacts::example();
         let mut use_slots = true;
@@ -97,12 +97,12 @@ mod tests {
         }
         change(&mut server, &mut role, &mut use_slots);
         let candidate = NodeFacts { row: NodeRow::example(2, NodeType::Standby), server: Ok(server.clone()) };
-        for_former(&former, &candidate, &server, Some(&role), use_slots, 1)
+        retain_for_former_primary(&former, &candidate, &server, Some(&role), use_slots, 1)
     }
 
-    fn warned(kept: Kept, why: &str) {
+    fn warned(kept: WalRetention, why: &str) {
         let check = kept.check.unwrap();
-        assert_eq!((check.verdict, kept.slot), (Verdict::Warning, None), "{check:?}");
+        assert_eq!((check.verdict, kept.slot), (CheckResult::Warning, None), "{check:?}");
         let (detail, hint) = (check.text.detail.unwrap(), check.text.hint.unwrap());
         assert!(detail.contains(why) && detail.contains("wal_keep_size is 64 MB"), "{detail}");
         assert!(hint.contains("SET wal_keep_size"), "{hint}");
@@ -113,7 +113,7 @@ mod tests {
         let made = decided(Some("1024"), |_, _, _| ());
         assert_eq!(made.slot.as_deref(), Some("repmgr_slot_1"));
         let check = made.check.unwrap();
-        assert_eq!(check.verdict, Verdict::Pass);
+        assert_eq!(check.verdict, CheckResult::Pass);
         assert!(check.message.contains("up to 1024 MB"), "{check:?}");
         for unlimited in [None, Some("-1")] {
             warned(decided(unlimited, |_, _, _| ()), "max_slot_wal_keep_size");
@@ -137,7 +137,7 @@ mod tests {
             ..Slot::default()
         };
         let kept = decided(None, |server, _, _| server.slots.push(there("reserved")));
-        assert_eq!((kept.check.unwrap().verdict, kept.slot), (Verdict::Pass, None));
+        assert_eq!((kept.check.unwrap().verdict, kept.slot), (CheckResult::Pass, None));
         let remade = decided(Some("9"), |server, _, _| {
             server.slots.push(there("lost"));
             server.max_replication_slots = 1;

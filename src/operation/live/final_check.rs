@@ -8,16 +8,16 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::Live;
-use crate::error::{Error, Exit, Hopeless, sentence};
+use crate::error::{Error, Exit, PermanentError, sentence};
 use crate::facts::directory::running_postmaster;
 use crate::far_end::remote::Remote;
-use crate::observe::under_locks::retake;
+use crate::observe::under_locks::relock_node;
 use crate::pg::client::Session;
 use crate::pg::control_file::{self, ControlState};
 use crate::pg::endpoint::Endpoint;
 use crate::pg::history::TimelineId;
 use crate::pg::lsn::Lsn;
-use crate::plan::{Glance, Look};
+use crate::plan::{FinalCheck, FinalCheckFacts};
 use crate::system::clock;
 
 /// How long one node may take in addition to the time that its session needed before: inside an outage nothing is waited for any longer.
@@ -47,11 +47,11 @@ const OWN_END: &str = "SELECT json_build_array(CASE WHEN pg_is_in_recovery() \
 
 /// The answer to [`STANDING`].
 #[derive(Debug, Deserialize)]
-struct Standing(String, bool, TimelineId, Option<bool>, Option<Lsn>);
+struct ServerStateRow(String, bool, TimelineId, Option<bool>, Option<Lsn>);
 
 /// What the last look has shown.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct FinalCheckResult {
     /// Why no primary may be made: a whole sentence.
     pub(crate) objection: Option<String>,
     /// The nodes that have not answered, by name.
@@ -59,7 +59,7 @@ pub(crate) struct Seen {
 }
 
 /// What one node has answered.
-enum Word {
+enum NodeReply {
     Objects(String),
     Agrees,
     Unanswered,
@@ -70,7 +70,7 @@ impl Live<'_> {
     ///
     /// # Errors
     /// Exit code 30 if a lock that was lost, or never held, is held by another command now.
-    pub(crate) async fn look(&self, look: &Look) -> Result<Seen, Error> {
+    pub(crate) async fn final_check(&self, look: &FinalCheck) -> Result<FinalCheckResult, Error> {
         let seen = self.look_once(look).await?;
         self.looked.set(Some(clock::since_boot()));
         Ok(seen)
@@ -82,16 +82,16 @@ impl Live<'_> {
         self.looked.get().is_some_and(|at| clock::since_boot().saturating_sub(at) > STOPPED)
     }
 
-    async fn look_once(&self, look: &Look) -> Result<Seen, Error> {
+    async fn look_once(&self, look: &FinalCheck) -> Result<FinalCheckResult, Error> {
         let ours = self.own_end(look).await?;
-        let words = look.others.iter().map(|(node_id, on)| self.word(look, *node_id, on, ours));
+        let words = look.others.iter().map(|(node_id, on)| self.query_node(look, *node_id, on, ours));
         let words = join_all(words).await;
-        let mut seen = Seen::default();
+        let mut seen = FinalCheckResult::default();
         for ((_, on), word) in look.others.iter().zip(words) {
             match word? {
-                Word::Objects(why) => seen.objection = seen.objection.or(Some(why)),
-                Word::Unanswered => seen.unanswered.push(on.name.clone()),
-                Word::Agrees => {}
+                NodeReply::Objects(why) => seen.objection = seen.objection.or(Some(why)),
+                NodeReply::Unanswered => seen.unanswered.push(on.name.clone()),
+                NodeReply::Agrees => {}
             }
         }
         Ok(seen)
@@ -101,7 +101,7 @@ impl Live<'_> {
     ///
     /// # Errors
     /// Exit code 6 without an answer: what is not known cannot be compared.
-    async fn own_end(&self, look: &Look) -> Result<Option<Lsn>, Error> {
+    async fn own_end(&self, look: &FinalCheck) -> Result<Option<Lsn>, Error> {
         if look.behind.is_empty() || self.context.options.accept_data_loss {
             return Ok(None);
         }
@@ -122,26 +122,32 @@ impl Live<'_> {
     }
 
     /// What a node says, and what its host says for it if it does not answer.
-    async fn word(&self, look: &Look, node_id: i32, on: &Endpoint, ours: Option<Lsn>) -> Result<Word, Error> {
+    async fn query_node(
+        &self,
+        look: &FinalCheck,
+        node_id: i32,
+        on: &Endpoint,
+        ours: Option<Lsn>,
+    ) -> Result<NodeReply, Error> {
         let host = self.hosts.borrow().get(&node_id).map(Rc::clone);
         let Some(host) = host else { return self.own_word(look, node_id, on, ours).await };
-        let (own, host) = tokio::join!(self.own_word(look, node_id, on, ours), word_of(&host));
+        let (own, host) = tokio::join!(self.own_word(look, node_id, on, ours), query_host_again(&host));
         Ok(match (own?, host) {
-            (Word::Unanswered, host) | (_, host @ Word::Objects(_)) => host,
+            (NodeReply::Unanswered, host) | (_, host @ NodeReply::Objects(_)) => host,
             (own, _) => own,
         })
     }
 
     async fn own_word(
         &self,
-        look: &Look,
+        look: &FinalCheck,
         node_id: i32,
         on: &Endpoint,
         ours: Option<Lsn>,
-    ) -> Result<Word, Error> {
+    ) -> Result<NodeReply, Error> {
         let held = self.held.borrow().get(&node_id).cloned();
         let answer = match &held {
-            Some(session) if !session.is_closed() => self.standing(node_id, session).await,
+            Some(session) if !session.is_closed() => self.query_state(node_id, session).await,
             _ => None,
         };
         let standing = match (answer, held) {
@@ -151,19 +157,19 @@ impl Live<'_> {
             (None, _) => {
                 self.held.borrow_mut().remove(&node_id);
                 if !look.relock {
-                    return Ok(Word::Unanswered);
+                    return Ok(NodeReply::Unanswered);
                 }
                 // An answer counts only under the node's lock: without it another command may be at work there.
-                let Some(session) = self.relock(node_id, on).await? else { return Ok(Word::Unanswered) };
-                self.standing(node_id, &session).await
+                let Some(session) = self.relock(node_id, on).await? else { return Ok(NodeReply::Unanswered) };
+                self.query_state(node_id, &session).await
             }
         };
-        let known = standing.filter(|Standing(identifier, ..)| !self.is_stranger(identifier));
-        let Some(Standing(_, in_recovery, timeline, requested, end)) = known else {
-            return Ok(Word::Unanswered);
+        let known = standing.filter(|ServerStateRow(identifier, ..)| !self.is_stranger(identifier));
+        let Some(ServerStateRow(_, in_recovery, timeline, requested, end)) = known else {
+            return Ok(NodeReply::Unanswered);
         };
-        let glance = Glance { in_recovery, timeline, requested, end };
-        Ok(look.objection(node_id, on, &glance, ours).map_or(Word::Agrees, Word::Objects))
+        let state = FinalCheckFacts { in_recovery, timeline, requested, end };
+        Ok(look.objection(node_id, on, &state, ours).map_or(NodeReply::Agrees, NodeReply::Objects))
     }
 
     /// Says whether a server is of another cluster than this node: at a node's address, it is not that node.
@@ -171,18 +177,18 @@ impl Live<'_> {
         self.context.system_identifier().is_some_and(|own| own != identifier)
     }
 
-    async fn standing(&self, node_id: i32, session: &Session) -> Option<Standing> {
+    async fn query_state(&self, node_id: i32, session: &Session) -> Option<ServerStateRow> {
         // A right that is missing fails the whole statement, whatever branch it stands in.
         let requested = if self.read_files.borrow().contains(&node_id) { REQUESTED } else { "NULL" };
         let sql = STANDING.replace("$REQUESTED", requested);
-        let asked = session.query_json::<Standing>(&sql, &[]);
+        let asked = session.query_json::<ServerStateRow>(&sql, &[]);
         timeout(PATIENCE + self.round_trip.get(), asked).await.ok()?.ok()
     }
 
     /// Connects to a node and takes its lock; None if it does not answer.
     async fn relock(&self, node_id: i32, on: &Endpoint) -> Result<Option<Session>, Error> {
         let conninfo = self.conninfo(on)?;
-        let session = retake(self.context, &conninfo, &on.name).await?;
+        let session = relock_node(self.context, &conninfo, &on.name).await?;
         if let Some(session) = &session {
             self.held.borrow_mut().insert(node_id, session.clone());
         }
@@ -214,7 +220,7 @@ impl Live<'_> {
         let own = self.context.config().map_err(|error| anyhow::anyhow!("{error}"))?.node_id;
         let session = match self.holder(own, on) {
             Ok(session) => Some(session),
-            Err(_) => self.relock(own, on).await.map_err(Hopeless)?,
+            Err(_) => self.relock(own, on).await.map_err(PermanentError)?,
         };
         let said = match session {
             Some(session) => session
@@ -252,14 +258,14 @@ impl Live<'_> {
 
 /// Asks a host again that has said of a server that it is no primary. One that does not say so again objects: the server may have been
 /// started since, and the file that was to prevent that removed.
-async fn word_of(host: &Remote) -> Word {
+async fn query_host_again(host: &Remote) -> NodeReply {
     match timeout(PATIENCE + host.round_trip(), host.secure(true)).await {
         Ok(Ok(secured)) => match secured.server.objection() {
-            Some(why) => Word::Objects(format!("Node \"{}\": {why}", host.name())),
-            None => Word::Agrees,
+            Some(why) => NodeReply::Objects(format!("Node \"{}\": {why}", host.name())),
+            None => NodeReply::Agrees,
         },
-        Ok(Err(error)) => Word::Objects(sentence(&error.to_string())),
-        Err(_) => Word::Objects(format!(
+        Ok(Err(error)) => NodeReply::Objects(sentence(&error.to_string())),
+        Err(_) => NodeReply::Objects(format!(
             "pgbaton on the host of node \"{}\" no longer confirms that its server is not a primary.",
             host.name()
         )),

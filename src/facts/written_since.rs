@@ -19,7 +19,7 @@ const PIECE: u64 = 1 << 20;
 
 /// What a server has written since a position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct WrittenSince {
     /// The position.
     pub since: Lsn,
     /// How many transactions were committed.
@@ -31,7 +31,7 @@ pub struct Written {
 }
 
 /// Returns the timelines that a server has left; None if it does not report them.
-fn left(server: &ServerFacts) -> Option<Vec<Switch>> {
+fn left_timelines(server: &ServerFacts) -> Option<Vec<Switch>> {
     match server.timeline.0 {
         1 => Some(Vec::new()),
         _ => parse_history(server.lineage.as_ref()?.history.as_deref()?).ok(),
@@ -39,28 +39,31 @@ fn left(server: &ServerFacts) -> Option<Vec<Switch>> {
 }
 
 /// Returns where a server diverged from the first of the others that it has diverged from; None if that is unknown.
-pub fn parted_at<'a>(server: &ServerFacts, others: impl IntoIterator<Item = &'a ServerFacts>) -> Option<Lsn> {
-    let own = left(server)?;
+pub fn diverged_at<'a>(
+    server: &ServerFacts,
+    others: impl IntoIterator<Item = &'a ServerFacts>,
+) -> Option<Lsn> {
+    let own = left_timelines(server)?;
     let forks = others.into_iter().filter(|other| *other != server).filter_map(|other| {
-        let theirs = left(other)?;
+        let theirs = left_timelines(other)?;
         match fork((&own, server.timeline), (&theirs, other.timeline)) {
             Fork::At(at) => Some(at),
             // Both have begun the same timeline, where the one before it ended.
-            Fork::Never => own.last().map(|switch| switch.switch),
-            Fork::Always => None,
+            Fork::None => own.last().map(|switch| switch.switch),
+            Fork::NoCommonAncestor => None,
         }
     });
     forks.min()
 }
 
 /// Reads what a server has written since a position, up to a bound; None where it cannot be read.
-pub async fn written(session: &Session, server: &ServerFacts, since: Lsn) -> Option<Written> {
+pub async fn written(session: &Session, server: &ServerFacts, since: Lsn) -> Option<WrittenSince> {
     let end = server.current_lsn.filter(|_| server.reads_files)?;
-    let nothing = Written { since, commits: 0, more: false, last: None };
+    let nothing = WrittenSince { since, commits: 0, more: false, last: None };
     if end <= since {
         return Some(nothing);
     }
-    let mut wal = Wal::of_pieces(server.timeline, left(server)?, server.wal_segment_bytes);
+    let mut wal = Wal::of_pieces(server.timeline, left_timelines(server)?, server.wal_segment_bytes);
     let upto = end.0.min(since.0 + MOST);
     let mut at = since.0 - since.0 % PAGE as u64;
     while at < upto {
@@ -75,7 +78,7 @@ pub async fn written(session: &Session, server: &ServerFacts, since: Lsn) -> Opt
     }
     let stretch = wal.stretch(since, since).ok()?.ok()?;
     // Nothing that was understood: a server with pages of another size.
-    (stretch.end > since).then(|| Written {
+    (stretch.end > since).then(|| WrittenSince {
         commits: stretch.commits,
         // The last record may not be whole yet.
         more: upto < end.0 || stretch.end.0 + 2 * (PAGE as u64) < upto,
@@ -98,18 +101,18 @@ mod tests {
     fn where_they_have_parted() {
         let second = "1\t0/300\tx\n";
         let (old, new) = (primary(1, ""), primary(2, second));
-        assert_eq!(parted_at(&old, [&old, &new]), Some(Lsn(0x300)));
-        assert_eq!(parted_at(&new, [&old, &new]), Some(Lsn(0x300)));
+        assert_eq!(diverged_at(&old, [&old, &new]), Some(Lsn(0x300)));
+        assert_eq!(diverged_at(&new, [&old, &new]), Some(Lsn(0x300)));
         // The old primary may be on a timeline that it has begun itself, long ago.
         let third = primary(3, "1\t0/300\tx\n2\t0/700\tx\n");
-        assert_eq!(parted_at(&new, [&new, &third]), Some(Lsn(0x700)));
+        assert_eq!(diverged_at(&new, [&new, &third]), Some(Lsn(0x700)));
         // Promoted apart to one timeline.
         let twin = ServerFacts { started_at: "twin".into(), ..new.clone() };
-        assert_eq!(parted_at(&new, [&new, &twin]), Some(Lsn(0x300)));
+        assert_eq!(diverged_at(&new, [&new, &twin]), Some(Lsn(0x300)));
         // Two on the first timeline, and one whose history cannot be read.
         let first = ServerFacts { started_at: "first".into(), ..old.clone() };
-        assert_eq!(parted_at(&old, [&old, &first]), None);
+        assert_eq!(diverged_at(&old, [&old, &first]), None);
         let silent = ServerFacts { lineage: None, ..third };
-        assert_eq!(parted_at(&silent, [&new, &silent]), None);
+        assert_eq!(diverged_at(&silent, [&new, &silent]), None);
     }
 }

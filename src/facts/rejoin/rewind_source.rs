@@ -8,7 +8,7 @@ use crate::pg::quote::quote_ident;
 
 /// What matters of the primary for a rewind, beyond what every server is asked.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Target {
+pub struct RewindSource {
     /// The role that we are there.
     pub role: String,
     /// The database that we are in: rights to functions are given in each one.
@@ -48,7 +48,7 @@ pub fn grants_to_rewind(role: &str, forbidden: &[String]) -> String {
 ///
 /// # Errors
 /// Those of the query.
-pub async fn ask_target(session: &Session) -> Result<Target, SqlError> {
+pub async fn query_rewind_source(session: &Session) -> Result<RewindSource, SqlError> {
     let functions = FUNCTIONS.map(|name| format!("('pg_catalog.{name}')")).join(", ");
     let sql = format!(
         "SELECT json_build_object(\

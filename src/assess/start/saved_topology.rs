@@ -18,7 +18,7 @@ const OLD_WITHOUT_SLOTS: Duration = Duration::from_secs(5 * 60);
 
 /// What the file is worth.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct SavedTopologyAssessment {
     /// It is of another cluster: nothing in it is of use.
     pub is_foreign: bool,
     /// The node is a witness: it has a cluster of its own, and can be no primary of this one.
@@ -29,28 +29,31 @@ pub struct Seen {
     pub newer: Vec<(i32, String)>,
 }
 
-impl Seen {
+impl SavedTopologyAssessment {
     /// Returns what was seen that is newer, unless that node answers now: then its answer counts.
-    pub fn newer_than_heard(&self, words: &[Opinion]) -> Option<&str> {
-        let answers = |id: i32| words.iter().any(|word| word.node_id == Some(id) && word.timeline.is_some());
+    pub fn newer_than_heard(&self, opinions: &[Opinion]) -> Option<&str> {
+        let answers = |id: i32| {
+            opinions.iter().any(|opinion| opinion.node_id == Some(id) && opinion.timeline.is_some())
+        };
         self.newer.iter().find(|(id, _)| !answers(*id)).map(|(_, seen)| seen.as_str())
     }
 }
 
 /// Judges the file. `slots` are the names of the replication slots in the data directory, which standbys have if `uses_slots`; `ran_until`
 /// is when the server last wrote its control file.
-pub fn judge(
+pub fn assess_saved_topology(
     topology: &Topology,
     ours: &LocalNode<'_>,
     slots: &[String],
     uses_slots: bool,
     ran_until: Option<Timestamp>,
-) -> Seen {
-    let doubt = |text: String| Seen { doubt: Some(text), ..Seen::default() };
+) -> SavedTopologyAssessment {
+    let doubt =
+        |text: String| SavedTopologyAssessment { doubt: Some(text), ..SavedTopologyAssessment::default() };
     match topology.system_identifier.as_deref() {
         Some(theirs) if theirs != ours.system_identifier => {
             let own = topology.node(ours.row.node_id).map(|seen| &seen.row);
-            return Seen {
+            return SavedTopologyAssessment {
                 is_witness: own.is_some_and(|own| {
                     own.node_name == ours.row.node_name && own.node_type == NodeType::Witness
                 }),
@@ -80,7 +83,7 @@ pub fn judge(
     });
     let newer = newer.collect();
     let doubt = not_believed(topology, ours, slots, uses_slots, ran_until);
-    Seen { doubt, newer, ..Seen::default() }
+    SavedTopologyAssessment { doubt, newer, ..SavedTopologyAssessment::default() }
 }
 
 fn not_believed(
@@ -145,7 +148,12 @@ mod tests {
         }
     }
 
-    fn judged_with(topology: &Topology, slots: &[&str], uses_slots: bool, ran_until: &str) -> Seen {
+    fn judged_with(
+        topology: &Topology,
+        slots: &[&str],
+        uses_slots: bool,
+        ran_until: &str,
+    ) -> SavedTopologyAssessment {
         let row = NodeRow::example(1, NodeType::Primary);
         let branch = Branch {
             timeline: TimelineId(3),
@@ -157,10 +165,10 @@ mod tests {
         };
         let ours = LocalNode { row: &row, system_identifier: "7", branch, end: None };
         let slots: Vec<String> = slots.iter().map(|slot| (*slot).to_string()).collect();
-        judge(topology, &ours, &slots, uses_slots, Some(ran_until.parse().unwrap()))
+        assess_saved_topology(topology, &ours, &slots, uses_slots, Some(ran_until.parse().unwrap()))
     }
 
-    fn judged(topology: &Topology, slots: &[&str], ran_until: &str) -> Seen {
+    fn judged(topology: &Topology, slots: &[&str], ran_until: &str) -> SavedTopologyAssessment {
         let with = judged_with(topology, slots, true, ran_until);
         let without = judged_with(topology, slots, false, ran_until);
         assert!(with.doubt.is_none() || without.doubt.is_some());
@@ -178,7 +186,7 @@ mod tests {
     #[test]
     fn a_file_is_believed_if_nothing_speaks_against_it() {
         const SOON_AFTER: &str = "2026-11-21T20:00:00Z";
-        let fine = Seen::default();
+        let fine = SavedTopologyAssessment::default();
         assert_eq!(judged(&topology(), &[], SOON_AFTER), fine);
         // Slots of registered nodes, of the node itself, and of another program.
         let slots = ["repmgr_slot_1", "repmgr_slot_2", "barman", "repmgr_slot_x", "repmgr_slot_"];
@@ -220,7 +228,7 @@ mod tests {
             let seen = judged(&newer, &[], until);
             assert!(seen.newer_than_heard(&[]).unwrap().contains("as a primary on timeline 4"));
             // It answers now, so what it says now counts.
-            let mut word = Opinion {
+            let mut opinion = Opinion {
                 node_id: Some(2),
                 node_name: "node2".into(),
                 says: Stance::Supports,
@@ -231,9 +239,9 @@ mod tests {
                 own_address: false,
                 server: None,
             };
-            assert_eq!(seen.newer_than_heard(std::slice::from_ref(&word)), None);
-            word.timeline = None;
-            assert!(seen.newer_than_heard(std::slice::from_ref(&word)).is_some());
+            assert_eq!(seen.newer_than_heard(std::slice::from_ref(&opinion)), None);
+            opinion.timeline = None;
+            assert!(seen.newer_than_heard(std::slice::from_ref(&opinion)).is_some());
         }
         // A witness has timelines of its own.
         newer.nodes[1].row.node_type = NodeType::Witness;
