@@ -126,6 +126,8 @@ struct Notes {
     failures: Vec<StepFailure>,
     warnings: Vec<String>,
     reports: BTreeMap<(Stage, String), StepReport>,
+    /// The rollback has left something in place, for a reason that it has given.
+    left_there: bool,
     /// When this run has begun the outage.
     outage_from: Option<Instant>,
     /// When the rollback has seen that the old primary accepts writes.
@@ -319,7 +321,8 @@ impl<'a, W: World> Run<'a, W> {
                 || (notes.failures.iter().any(refused) && !self.past.started(Stage::Forward, &step.id))
         };
         let left = |step: &Step| !put_back || step.left_in_place.is_some();
-        self.plan.steps().any(|step| left(step) && !without_effect(step) && self.started(&step.id))
+        notes.left_there
+            || self.plan.steps().any(|step| left(step) && !without_effect(step) && self.started(&step.id))
     }
 
     fn note(&self, ended: Ended) -> String {

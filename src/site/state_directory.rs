@@ -114,7 +114,7 @@ impl Site {
                 static WARNED: Once = Once::new();
                 error.detail = error.detail.as_ref().map(|detail| detail.replace(NO_CHANGE, ""));
                 WARNED.call_once(|| {
-                    self.messages.warning(&error.message, error.detail.as_deref(), error.hint.as_deref())
+                    self.messages.warning(&error.message, error.detail.as_deref(), error.hint.as_deref());
                 });
                 Ok(None)
             }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::journal::{Flush, Mark, Record, Stage};
 use crate::operation::outcome::{Narration, StepFailure, StepStatus, World};
 use crate::operation::wait::{answer_probe, wait};
-use crate::plan::{OnResume, Step};
+use crate::plan::{OnResume, Op, Step};
 use crate::system::clock;
 
 /// What an earlier run left of a step.
@@ -99,6 +99,9 @@ impl<W: World> Run<'_, W> {
         };
         match ended {
             Some(Ok(note)) => {
+                if stage == Stage::Back && matches!(step.op, Op::LetStart(_)) && note.is_some() {
+                    self.notes.borrow_mut().left_there = true;
+                }
                 if stage == Stage::Back && step.id == "write_again" {
                     self.notes.borrow_mut().writable = Some(Instant::now());
                 }

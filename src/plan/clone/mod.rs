@@ -14,7 +14,7 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Exit;
 use crate::facts::cluster::ClusterFacts;
@@ -258,24 +258,7 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
             ));
         }
         finish.extend(configuration(facts, options, &copy, slot.as_deref()));
-        finish.push(
-            Step::new(
-                "put_in_place",
-                format!("move the complete copy to \"{}\"", data.display()),
-                Op::File(FileOp::MoveEntries {
-                    from: copy,
-                    to: data.clone(),
-                    first: vec!["standby.signal".into(), "postgresql.auto.conf".into()],
-                    last: vec!["global".into(), "PG_VERSION".into()],
-                }),
-                SHORT_S,
-                Exit::LocalCommand,
-            )
-            .uninterruptible()
-            // From here on the copy is complete: what fails later, or a Ctrl-C, is no reason to remove it again.
-            .no_return()
-            .on_resume(OnResume::AgainUnless(Probe::Exists { path: data.join("PG_VERSION") })),
-        );
+        finish.push(put_in_place(copy, data));
         phases.push(phase("configure it as a standby", finish));
         back.extend(emptied_again(facts, options));
         let mut after = vec![Step::new(
@@ -316,6 +299,26 @@ pub fn plan(facts: &CloneFacts, options: &CloneOptions) -> Plan {
         announce_on: primary,
         ..Plan::nothing(format!("{verb} standby \"{name}\" from \"{}\"", facts.source_name))
     }
+}
+
+/// Moves a complete copy to where it belongs.
+fn put_in_place(copy: PathBuf, data: &Path) -> Step {
+    Step::new(
+        "put_in_place",
+        format!("move the complete copy to \"{}\"", data.display()),
+        Op::File(FileOp::MoveEntries {
+            from: copy,
+            to: data.to_path_buf(),
+            first: vec!["standby.signal".into(), "postgresql.auto.conf".into()],
+            last: vec!["global".into(), "PG_VERSION".into()],
+        }),
+        SHORT_S,
+        Exit::LocalCommand,
+    )
+    .uninterruptible()
+    // From here on the copy is complete: what fails later, or a Ctrl-C, is no reason to remove it again.
+    .no_return()
+    .on_resume(OnResume::AgainUnless(Probe::Exists { path: data.join("PG_VERSION") }))
 }
 
 fn phase(title: &str, steps: Vec<Step>) -> Phase {
