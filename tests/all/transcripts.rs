@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::support::{
     self, Nodes, Output, Pgbaton, Running, SOON, Side, Stepped, StopMode, TestServer, clean_command,
-    metadata, postgres, wait_for,
+    metadata, postgres, script, wait_for,
 };
 
 /// One transcript: what is typed on the hosts of a cluster, and what is printed.
@@ -488,8 +488,14 @@ fn service() {
     transcript.types("reload, dry run", two, &["node", "reload", "--dry-run"], 0);
     transcript.types("reload", two, &["node", "reload"], 0);
     let stop = ["node", "stop"];
-    let output = stopped_at(two, &stop, "\"mark\":\"started\"").go_on([Signal::INT]).wait(SOON);
-    transcript.shows("Ctrl-C during a stop", two, &stop, &output, 130);
+    let begun = two.dir.join("begun");
+    let hangs = script(&two.dir.join("stop"), &format!("touch {}; exec sleep 60", begun.display()));
+    two.with_configuration(&format!("service_stop_command = \"{}\"", hangs.display()), || {
+        let mut running = two.pgbaton(stop).merged().spawn();
+        wait_for("the stop to have begun", SOON, || begun.exists());
+        running.signal(Signal::INT);
+        transcript.shows("Ctrl-C during a stop", two, &stop, &running.wait(SOON), 130);
+    });
     two.pgbaton(stop).run().code(0);
     two.pgbaton(["node", "start"]).run().code(0);
     streaming(one, "1");
