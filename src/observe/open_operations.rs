@@ -10,7 +10,7 @@ use crate::far_end::remote::Remote;
 use crate::journal::{self, OperationStatus};
 use crate::observe::node_location::{self, NodeLocation};
 use crate::observe::under_locks::LockedCluster;
-use crate::plan::parts::announce::{OpenStatus, OtherOperation};
+use crate::plan::parts::announce::{OpenStatus, OtherOperation, OtherOperations};
 use crate::registry::node::ssh_hosts;
 use crate::registry::operation::{self, OpenOperation};
 use crate::registry::schema::{self, PresentMetadata};
@@ -21,13 +21,15 @@ const ASK: Duration = Duration::from_secs(10);
 
 /// Reads the rows of open operations on every node that answers: a copy that is cut off may know of one that others do not, and the other
 /// way round.
-pub async fn other_operations(site: &Site, held: &LockedCluster) -> Vec<OtherOperation> {
-    let read = join_all(
-        held.sessions().map(async |(_, session)| operation::open(session).await.unwrap_or_default()),
-    )
-    .await;
+pub async fn other_operations(site: &Site, held: &LockedCluster) -> OtherOperations {
+    let read = join_all(held.sessions().map(async |(_, session)| operation::open(session).await)).await;
+    // A copy is as good as another one: what could not be read here may have been there.
+    let unread = match read.iter().all(Result::is_err) {
+        true => read.iter().find_map(|read| read.as_ref().err()).map(|error| error.message.clone()),
+        false => None,
+    };
     let rows: BTreeMap<String, OpenOperation> =
-        read.into_iter().flatten().map(|row| (row.operation_id.clone(), row)).collect();
+        read.into_iter().flatten().flatten().map(|row| (row.operation_id.clone(), row)).collect();
     let identifier = held.facts.system_identifier();
     let of_this_cluster = |row: &OpenOperation| {
         row.system_identifier.is_none() || row.system_identifier.as_deref() == identifier
@@ -45,7 +47,7 @@ pub async fn other_operations(site: &Site, held: &LockedCluster) -> Vec<OtherOpe
         };
         out.push(OtherOperation { row, node_name, standing });
     }
-    out
+    OtherOperations { known: out, unread }
 }
 
 /// Returns what there is of metadata on the primary.

@@ -6,6 +6,7 @@ use crate::observe::under_locks::LockedCluster;
 use crate::operation::examine::examine;
 use crate::operation::old_primary_host::{Hosts, KnownFacts};
 use crate::plan::Check;
+use crate::plan::parts::announce::OtherOperations;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, judge};
 use crate::site::state_directory;
@@ -37,7 +38,7 @@ pub async fn judge_anew(
         roles: held.roles.clone(),
         node_id: config.node_id,
         metadata: None,
-        others: Vec::new(),
+        others: OtherOperations::default(),
         repmgr_activity: RepmgrActivity::default(),
         topology,
         former_end: None,

@@ -41,24 +41,24 @@ pub struct OpenOperation {
     pub system_identifier: Option<String>,
 }
 
-/// Whether the role may read the table. Asked first, so that no server's log fills up with errors about a table that does not exist.
-const READABLE: &str = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname = 'pgbaton' AND c.relname = 'operation' AND has_schema_privilege(n.oid, 'USAGE') \
-       AND has_table_privilege(c.oid, 'SELECT'))::text";
+/// Whether the role may read the table; null where there is none. Asked first, so that no server's log fills up with errors about a table that
+/// does not exist.
+const READABLE: &str = "SELECT to_jsonb((SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'pgbaton' AND c.relname = 'operation'))::text";
 
 /// `to_jsonb` instead of columns: a table of version 0.1.0 does not have all of them.
 const OPEN: &str = "SELECT COALESCE(jsonb_agg(to_jsonb(o) ORDER BY o.started_at), '[]')::text FROM pgbaton.operation o \
      WHERE o.finished_at IS NULL";
 
-/// Returns the operations that have not reported their end, by this server's copy of the table; none where there is no table, or the role
-/// may not read it.
+/// Returns the operations that have not reported their end, by this server's copy of the table; none where there is no table.
 ///
 /// # Errors
-/// Those of the queries.
+/// Those of the queries, and where the role may not read the table.
 pub async fn open(session: &Session) -> Result<Vec<OpenOperation>, SqlError> {
     match session.query_json(READABLE, &[]).await? {
-        true => session.query_json(OPEN, &[]).await,
-        false => Ok(Vec::new()),
+        Some(true) => session.query_json(OPEN, &[]).await,
+        Some(false) => Err(SqlError::answer("permission denied for table pgbaton.operation")),
+        None => Ok(Vec::new()),
     }
 }
 

@@ -504,6 +504,24 @@ fn the_first_change_of_a_standby_creates_the_record_if_the_role_may() {
     let checked = one.pgbaton(["cluster", "check", "--no-ssh", "--json"]).run();
     assert!(checked.stdout.contains("operations_not_recorded"), "{checked:?}");
     follow("2", &[]).code(0).says("cannot be recorded").says(grant);
+    // What it may not read on any node may be there.
+    let table = "CREATE SCHEMA pgbaton; CREATE TABLE pgbaton.operation (operation_id text, command text, node_id integer, \
+                 started_at timestamptz, finished_at timestamptz, exit_code integer)";
+    one.psql_as("postgres", "repmgr", table);
+    three.wait_for_replay_of(one);
+    let dry = follow("1", &["--dry-run"]);
+    dry.code(0)
+        .says("the records of other operations could not be read")
+        .says("Permission denied for table pgbaton.operation");
+    one.psql_as(
+        "postgres",
+        "repmgr",
+        "GRANT USAGE ON SCHEMA pgbaton TO repmgr; GRANT SELECT ON pgbaton.operation TO repmgr",
+    );
+    three.wait_for_replay_of(one);
+    assert!(!follow("1", &["--dry-run"]).code(0).stderr.contains("could not be read"));
+    one.psql_as("postgres", "repmgr", "DROP SCHEMA pgbaton CASCADE");
+    three.wait_for_replay_of(one);
     one.kill9();
     three.pgbaton(["standby", "promote", "--no-siblings-follow"]).run().code(0).says(grant);
 }

@@ -325,7 +325,10 @@ fn a_promotion_that_was_killed_at_the_signal_of_the_old_primary_is_abandoned_and
     // What the operation has not written stays.
     let written = std::fs::read_to_string(signal(one)).unwrap();
     std::fs::write(signal(one), "").unwrap();
-    two.pgbaton(["operation", "abandon"]).run().code(0).says("this operation has not written it");
+    two.pgbaton(["operation", "abandon"])
+        .run()
+        .code(0)
+        .says("it does not say that this operation has written it");
     assert!(signal(one).exists());
     assert!(written.starts_with("written by pgbaton for the promotion of node \"node2\""), "{written}");
     std::fs::remove_file(signal(one)).unwrap();

@@ -491,7 +491,7 @@ fn service() {
     let begun = two.dir.join("begun");
     let hangs = script(&two.dir.join("stop"), &format!("touch {}; exec sleep 60", begun.display()));
     two.with_configuration(&format!("service_stop_command = \"{}\"", hangs.display()), || {
-        let mut running = two.pgbaton(stop).merged().spawn();
+        let running = two.pgbaton(stop).merged().spawn();
         wait_for("the stop to have begun", SOON, || begun.exists());
         running.signal(Signal::INT);
         transcript.shows("Ctrl-C during a stop", two, &stop, &running.wait(SOON), 130);

@@ -20,6 +20,7 @@ use crate::observe::{next_start, open_operations, service};
 use crate::pg::client::SqlError;
 use crate::pg::conninfo::Conninfo;
 use crate::plan::follow::FollowFacts;
+use crate::plan::parts::announce::OtherOperations;
 use crate::plan::rejoin::{RejoinFacts, RejoinOptions};
 use crate::plan::service::{Action, ServiceFacts};
 use crate::site::Site;
@@ -210,6 +211,6 @@ pub(crate) fn follow_facts(
         use_slot: options.use_slot,
         timeout_s: options.timeout_s,
         // Heeded already.
-        others: Vec::new(),
+        others: OtherOperations::default(),
     }
 }

@@ -53,6 +53,7 @@ impl Live<'_> {
     /// Writes `standby.signal` where it is missing, and looks at the server last: a start that was begun before reads the file, or is seen.
     pub(super) async fn keep_down(&self, keep: &KeepDown) -> Result<(), Error> {
         let (as_standby, name) = (&keep.as_standby, &keep.host.node_name);
+        let mut wrote = false;
         if let Some(now) = self.lacks_signal()? {
             if now != *as_standby {
                 return Err(Error::new(
@@ -62,11 +63,15 @@ impl Live<'_> {
                 .detail("What was cleared for the start of a standby could not be put back as it was.")
                 .hint("Run the command again."));
             }
-            self.write_signal(as_standby, &keep.mark).await?;
+            // An empty file takes no space. That of a former primary may be why another node is promoted; whose the file is can then not be told.
+            if self.write_signal(as_standby, &keep.mark).await.is_err() {
+                self.write_signal(as_standby, "").await?;
+            }
+            wrote = true;
         }
         let server = secure::server_state(&as_standby.data_directory, secure::SETTLES).await;
         let Some(why) = server.objection() else { return Ok(()) };
-        if is_of(&as_standby.signal(), &keep.mark) {
+        if wrote || is_of(&as_standby.signal(), &keep.mark) {
             self.remove_signal(as_standby).await?;
         }
         Err(Error::new(
@@ -83,7 +88,7 @@ impl Live<'_> {
         let is_there = signal.symlink_metadata().is_ok();
         if is_there && !is_of(&signal, &keep.mark) {
             return Ok(Some(format!(
-                "standby.signal stays in the data directory of node \"{name}\": this operation has not written it"
+                "standby.signal stays in the data directory of node \"{name}\": it does not say that this operation has written it"
             )));
         }
         match secure::server_state(data, secure::SETTLES).await {

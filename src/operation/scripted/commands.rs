@@ -16,6 +16,7 @@ use crate::operation::course::{Course, UnfinishedFacts, course};
 use crate::operation::outcome::Ended;
 use crate::plan::far_end::{Reached, ServerState};
 use crate::plan::keep_down::AsStandby;
+use crate::plan::parts::announce::OtherOperations;
 use crate::plan::parts::hosts::HostReport;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{self, PromoteFacts, PromoteOptions};
@@ -166,7 +167,7 @@ impl Node2 {
             roles: roles(),
             node_id: OWN,
             metadata: Some(PresentMetadata::example(true)),
-            others: Vec::new(),
+            others: OtherOperations::default(),
             topology: None,
             former_end: None,
             hosts: match down {
@@ -190,7 +191,7 @@ impl Node2 {
             candidate_data: format!("/data{OWN}").into(),
             primary,
             metadata: Some(PresentMetadata::example(true)),
-            others: Vec::new(),
+            others: OtherOperations::default(),
             host: Some(OldPrimaryHost {
                 data_directory: format!("/data{primary}").into(),
                 postgres: "/bin/postgres".into(),

@@ -12,7 +12,7 @@ use crate::facts::cluster::ClusterFacts;
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::Settings;
 use crate::facts::write_locations::WriteLocation;
-use crate::plan::parts::announce::{self, OtherOperation};
+use crate::plan::parts::announce::{self, OtherOperations};
 use crate::plan::parts::events;
 use crate::plan::parts::following::default_slot;
 use crate::plan::register::{endpoint, same_cluster};
@@ -50,7 +50,7 @@ pub struct FollowFacts {
     /// Seconds within which it has to stream.
     pub timeout_s: u32,
     /// Operations of others that have not reported their end.
-    pub others: Vec<OtherOperation>,
+    pub others: OtherOperations,
 }
 
 /// Plans to follow.

@@ -5,6 +5,7 @@ use crate::facts::cluster::NodeFacts;
 use crate::facts::server::ServerFacts;
 use crate::facts::server::Slot;
 use crate::pg::lsn::Lsn;
+use crate::plan::parts::announce::OtherOperations;
 use crate::registry::NodeRow;
 use crate::registry::NodeType;
 
@@ -29,7 +30,7 @@ fn facts() -> FollowFacts {
         NodeFacts { row: NodeRow::example(3, NodeType::Standby), server: Ok(standby(3)) },
     ];
     FollowFacts {
-        others: Vec::new(),
+        others: OtherOperations::default(),
         cluster: ClusterFacts { nodes, ..ClusterFacts::default() },
         role: None,
         primary: None,

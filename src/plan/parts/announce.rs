@@ -55,7 +55,7 @@ pub fn received(on: &Endpoint, within_s: u32) -> Step {
 /// records what the change is planned for.
 pub fn refuse_beside_open_operations(
     plan: &mut Plan,
-    others: &[OtherOperation],
+    others: &OtherOperations,
     scope: Scope,
     primary: i32,
     touched: &[i32],
@@ -67,8 +67,8 @@ pub fn refuse_beside_open_operations(
 }
 
 /// Returns the operations that are no longer open on their nodes: their rows are closed when this operation has ended.
-pub fn settled(others: &[OtherOperation]) -> Vec<String> {
-    let over = others.iter().filter(|other| other.standing == OpenStatus::Over);
+pub fn settled(others: &OtherOperations) -> Vec<String> {
+    let over = others.known.iter().filter(|other| other.standing == OpenStatus::Over);
     over.map(|other| other.row.operation_id.clone()).collect()
 }
 
@@ -135,11 +135,30 @@ pub struct OtherOperation {
     pub standing: OpenStatus,
 }
 
+/// The operations of other commands, as far as the cluster has recorded them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtherOperations {
+    /// Those that have not reported their end.
+    pub known: Vec<OtherOperation>,
+    /// Why the records could be read on no node at all; None where they could be on one, or where there are none.
+    pub unread: Option<String>,
+}
+
 /// Checks that no other operation is open on a node that this one would change.
-pub fn checks(others: &[OtherOperation], timeline: TimelineId, touched: &[i32], force: bool) -> Vec<Check> {
+pub fn checks(others: &OtherOperations, timeline: TimelineId, touched: &[i32], force: bool) -> Vec<Check> {
     const NAME: &str = "other_operation";
     let mut out = Vec::new();
-    for other in others {
+    if let Some(why) = &others.unread {
+        out.push(
+            Check::warning(NAME, "the records of other operations could not be read")
+                .detail(format!("{} Another command may be changing the cluster.", sentence(why)))
+                .hint(
+                    "Run as a superuser on the primary, with the role that pgbaton connects as in the place of ROLE: GRANT USAGE ON SCHEMA \
+                     pgbaton TO ROLE; GRANT SELECT, INSERT, UPDATE ON pgbaton.operation TO ROLE;",
+                ),
+        );
+    }
+    for other in &others.known {
         let row = &other.row;
         // Any role with the privilege on the table may have written the row: the id is quoted as one shell word.
         let id = shell_words::quote(&row.operation_id);
@@ -211,7 +230,8 @@ mod tests {
     }
 
     fn judged(other: &OtherOperation, force: bool) -> Vec<(bool, Exit)> {
-        let checks = checks(std::slice::from_ref(other), TimelineId(3), &[1, 3], force);
+        let known = OtherOperations { known: vec![other.clone()], unread: None };
+        let checks = checks(&known, TimelineId(3), &[1, 3], force);
         checks.iter().map(|check| (check.stops(), check.exit)).collect()
     }
 
@@ -230,7 +250,8 @@ mod tests {
     fn a_row_that_is_out_of_date_never_blocks() {
         let open = || OpenStatus::Open("It runs.".into());
         for old in [other(None, None, open()), other(Some(2), None, open())] {
-            let checks = checks(std::slice::from_ref(&old), TimelineId(3), &[1], false);
+            let known = OtherOperations { known: vec![old.clone()], unread: None };
+            let checks = checks(&known, TimelineId(3), &[1], false);
             assert!(checks.len() == 1 && !checks[0].stops(), "{old:?}");
         }
         assert!(judged(&other(Some(3), None, OpenStatus::Over), false).is_empty());
@@ -259,5 +280,14 @@ mod tests {
         let check = recording.check.unwrap();
         assert_eq!((check.name.as_str(), check.stops()), ("operations_not_recorded", false));
         assert!(check.text.hint.unwrap().contains("GRANT"));
+    }
+
+    #[test]
+    fn records_that_nobody_could_read_are_not_believed_to_be_none() {
+        let unread = OtherOperations { known: Vec::new(), unread: Some("permission denied".into()) };
+        let checks = checks(&unread, TimelineId(3), &[1], false);
+        assert_eq!((checks.len(), checks[0].stops()), (1, false));
+        assert!(checks[0].detail.as_deref().is_some_and(|detail| detail.starts_with("Permission denied.")));
+        assert_eq!(super::checks(&OtherOperations::default(), TimelineId(3), &[1], false), []);
     }
 }

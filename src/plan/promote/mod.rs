@@ -20,7 +20,7 @@ use crate::facts::role::RoleFacts;
 use crate::facts::topology::Topology;
 use crate::pg::lsn::Lsn;
 use crate::plan::keep_down::AsStandby;
-use crate::plan::parts::announce::{self, OtherOperation};
+use crate::plan::parts::announce::{self, OtherOperations};
 use crate::plan::parts::hosts::HostReport;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::register::endpoint;
@@ -46,7 +46,7 @@ pub struct PromoteFacts {
     /// What there is of metadata; None if it could not be queried.
     pub metadata: Option<PresentMetadata>,
     /// The operations of other commands that have not reported their end.
-    pub others: Vec<OtherOperation>,
+    pub others: OtherOperations,
     /// The saved topology.
     pub topology: Option<Topology>,
     /// Where the WAL of the dead primary ends, where its own files say so.

@@ -10,6 +10,7 @@ use crate::operation::course;
 use crate::pg::failure::Answered;
 use crate::plan::FileOp;
 use crate::plan::far_end::{Reached, ServerState};
+use crate::plan::parts::announce::OtherOperations;
 use crate::registry::NodeRow;
 
 fn silent(answered: Answered) -> Unavailable {
@@ -35,7 +36,7 @@ fn facts() -> PromoteFacts {
         roles: BTreeMap::from([(2, RoleFacts::example()), (3, RoleFacts::example())]),
         node_id: 2,
         metadata: Some(PresentMetadata::example(true)),
-        others: Vec::new(),
+        others: OtherOperations::default(),
         topology: None,
         former_end: None,
         hosts: BTreeMap::new(),

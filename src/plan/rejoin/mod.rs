@@ -26,7 +26,7 @@ use crate::facts::settings::{NextStart, Settings};
 use crate::pg::endpoint::Endpoint;
 use crate::pg::lsn::Lsn;
 use crate::pg::statement::Statement;
-use crate::plan::parts::announce::{self, OtherOperation};
+use crate::plan::parts::announce::{self, OtherOperations};
 use crate::plan::parts::events::PlannedEvent;
 use crate::plan::parts::following::{QUERY_S, default_slot, record_upstream, slot_of, streams, upstream};
 use crate::plan::parts::standby::{self, FutureStandby, ReplayTarget, replays_late};
@@ -98,7 +98,7 @@ pub struct RejoinFacts {
     /// How the server is stopped.
     pub stop: ServiceFacts,
     /// Operations of others that have not reported their end.
-    pub others: Vec<OtherOperation>,
+    pub others: OtherOperations,
 }
 
 /// What was asked for.

@@ -10,6 +10,7 @@ use crate::pg::control_file::ControlFile;
 use crate::pg::control_file::ControlState;
 use crate::pg::history::{Switch, TimelineId};
 use crate::pg::wal::CheckpointRecord;
+use crate::plan::parts::announce::OtherOperations;
 use crate::plan::{Check, CheckResult, FileOp};
 
 const FORK: Lsn = Lsn(0x0300_0000);
@@ -49,7 +50,7 @@ fn service() -> ServiceFacts {
 fn facts() -> RejoinFacts {
     let primary = ServerFacts::example(false, 2, 0x0400_0000);
     RejoinFacts {
-        others: Vec::new(),
+        others: OtherOperations::default(),
         cluster: ClusterFacts {
             nodes: vec![node(1, "primary", None), node(2, "primary", Some(primary))],
             ..ClusterFacts::default()

@@ -20,7 +20,7 @@ use crate::error::Exit;
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::role::RoleFacts;
 use crate::facts::settings::NextStart;
-use crate::plan::parts::announce::{self, OtherOperation};
+use crate::plan::parts::announce::{self, OtherOperations};
 use crate::plan::parts::events::{self, PlannedEvent};
 use crate::plan::parts::logical;
 use crate::plan::parts::new_primary::{self, sender_and_slot_capacity};
@@ -90,7 +90,7 @@ pub struct SwitchoverFacts {
     /// What there is of the metadata; None where that is not known.
     pub metadata: Option<PresentMetadata>,
     /// The operations of other commands that have not reported their end.
-    pub others: Vec<OtherOperation>,
+    pub others: OtherOperations,
     /// The old primary's host; None if it could not be queried, which `checks` say.
     pub host: Option<OldPrimaryHost>,
     /// What was examined on other hosts: whether they can be reached, whether logins work.

@@ -2,6 +2,7 @@ use super::*;
 use crate::facts::cluster::Unavailable;
 use crate::facts::repmgr::{Daemon, Repmgr};
 use crate::facts::server::{Sender, ServerFacts, Slot};
+use crate::plan::parts::announce::OtherOperations;
 use crate::plan::{OnResume, Op};
 use crate::registry::{NodeRow, NodeType};
 
@@ -33,7 +34,7 @@ fn facts() -> SwitchoverFacts {
         candidate_data: "/c".into(),
         primary: 1,
         metadata: Some(crate::registry::schema::PresentMetadata::example(true)),
-        others: Vec::new(),
+        others: OtherOperations::default(),
         host: Some(OldPrimaryHost {
             data_directory: "/data".into(),
             postgres: "/bin/postgres".into(),
