@@ -93,8 +93,8 @@ pub fn course(left: &UnfinishedFacts<'_>) -> Course {
     }
 }
 
-/// Decides what becomes of an operation that changes no roles. With its last step, or past its point of no return, it has what it was to do,
-/// and the rest is finished; before that nothing is replayed.
+/// Decides what becomes of an operation that changes no roles. After its point of no return, or without one after its last step, the rest is
+/// finished; before that nothing is replayed.
 pub fn course_without_roles(plan: &Plan, past: &EarlierRuns) -> Course {
     let is_there = match plan.no_return() {
         Some(step) => past.done(Stage::Forward, &step.id),

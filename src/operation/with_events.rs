@@ -59,7 +59,8 @@ impl Carried<'_> {
     }
 }
 
-/// Sends events. That it is so is not noted of an operation that goes on later, and then has another end.
+/// Sends events, and records each in the journal. Not those of an operation that will be resumed (`goes_on`): its events are sent again at
+/// its end.
 async fn send(context: &Context, world: &Live<'_>, events: &[PlannedEvent], end: &End, goes_on: bool) {
     for planned in events {
         let Some(event) = end.event(planned) else { continue };
@@ -77,11 +78,10 @@ async fn send(context: &Context, world: &Live<'_>, events: &[PlannedEvent], end:
     }
 }
 
-/// Sends the events of an operation that was left when it had nothing more to do than that, and closes it.
+/// Sends the events of an earlier operation whose work is done and whose process was killed before it sent them, and closes its journal.
 ///
-/// It is one of the same command whose plan is found carried out, or one that has what it was to do according to its journal. The command
-/// that finds it has not begun anything yet. `same` is that command and its plan where there is nothing to do; `needs_lock` says that it does
-/// not hold the lock of this node.
+/// The work is done if its journal says so, or if the same command finds that it has nothing to do (`same`: that command and its plan). The
+/// present command has not begun anything yet; `needs_lock` says that it does not hold the lock of this node.
 pub async fn finish_left(context: &Context, directory: &Path, same: Option<(Verb, &Plan)>, needs_lock: bool) {
     let Ok(entries) = journal::list(directory) else { return };
     for entry in &entries {

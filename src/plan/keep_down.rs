@@ -1,10 +1,11 @@
 //! Keeping the server of the old primary from starting as a primary while another node is promoted: the step, and what takes it back. Pure.
 //!
-//! The file `standby.signal` is what prevents it. Whose it is must be certain for as long as the operation is open, whoever was killed at what
-//! moment: the plan says what is written into the file (a server only looks whether the file exists), and what it says is removed again by the
-//! rollback, by `operation abandon` and by a later run that begins anew. A file that says anything else is another one's, and stays. Before the
-//! plan is made, the node there is locked and nothing of another operation is left at work (`operation/old_primary_host.rs`); after the file is
-//! written the server is looked at, by the step and by the last look before the promotion. After the point of no return nothing removes it.
+//! The file `standby.signal` prevents it. While the operation is open it must be certain which operation has written the file, no matter
+//! which process was killed at what moment: the plan says what is written into it (a server only checks that the file exists), and a file
+//! that says this is removed again by the rollback, by `operation abandon` and by a later run that begins anew. Any other file stays.
+//! Before the plan is made, the node there is locked and no other operation is at work (`operation/old_primary_host.rs`); after the file is
+//! written, the server is looked at, by the step and by the last look before the promotion. After the point of no return nothing removes
+//! it.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -60,7 +60,7 @@ impl Live<'_> {
                     Exit::LocalCommand,
                     format!("the data directory or the settings of node \"{name}\" have changed meanwhile"),
                 )
-                .detail("What was cleared for the start of a standby could not be put back as it was.")
+                .detail("The plan was made before that: its rollback would restore other settings.")
                 .hint("Run the command again."));
             }
             // An empty file takes no space. That of a former primary may be why another node is promoted; whose the file is can then not be told.
@@ -78,7 +78,8 @@ impl Live<'_> {
             Exit::SecondPrimary,
             format!("the server of node \"{name}\" runs, and may be a primary"),
         )
-        .detail(why))
+        .detail(why)
+        .hint("Run \"pgbaton cluster show\". If that server is the primary, there is nothing to promote."))
     }
 
     /// Takes back what [`Self::keep_down`] has written, as nothing was promoted. Returns what there is to say where it stays.
