@@ -509,8 +509,17 @@ fn a_standby_with_more_wal_that_returns_meanwhile_is_not_skipped() {
         // What is taken up is judged as one of today.
         promote().run().code(32).says("standby \"node3\" has more WAL");
         assert_eq!(nodes.primaries(), Vec::<&str>::new());
-        promote().arg("--accept-data-loss").run().code(0);
+        let output = promote().arg("--accept-data-loss").run();
+        // It has WAL that the new primary will never send: it is not repointed, and its own command brings it back.
+        output
+            .code(0)
+            .says("node \"node3\" will not follow")
+            .says("run \"pgbaton node rejoin\" on node \"node3\"");
         assert_eq!(nodes.primaries(), ["node2"]);
+        assert!(leads_to(three, one));
+        three.pgbaton(["node", "rejoin"]).run().code(32);
+        three.pgbaton(["node", "rejoin", "--accept-data-loss"]).run().code(0);
+        three.wait_for_replay_of(two);
     }
 }
 
@@ -524,8 +533,11 @@ fn data_is_discarded_only_on_request() {
     one.kill9();
     two.start();
     let output = two.pgbaton(["standby", "promote", "--accept-data-loss"]).run();
-    assert!(output.stderr.contains("overridden by --accept-data-loss"), "{output:?}");
+    output.code(0).says("overridden by --accept-data-loss").says("node \"node3\" will not follow");
     assert_eq!(nodes.primaries(), ["node2"]);
+    // What would not stay attached is not taken for attached.
+    let follow = three.pgbaton(["standby", "follow"]).run();
+    assert_ne!(follow.status.code(), Some(0), "{follow:?}");
 }
 
 /// The checkpoint right after the promotion must not find that a slot made just before it keeps too much.

@@ -87,6 +87,9 @@ pub fn drop_stale(on: &Endpoint, node_name: &str, slot: &str, exit: Exit) -> Ste
 
 /// A node streams from a server, and has replayed what makes it a standby of it; without `past`, what it has replayed does not matter.
 ///
+/// A standby that has diverged connects again and again, is "streaming" for a moment each time, and reports WAL of its own that lies further.
+/// But the server never sends it anything beyond the point where the histories part: `sent_lsn` has to be past it, too.
+///
 /// If our role lacks the privilege to see the state of the connection, the connection is all there is to see.
 pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Option<ReplayTarget>) -> Probe {
     let come = match past {
@@ -94,8 +97,10 @@ pub fn streams(upstream: &Endpoint, version_num: u32, node_name: &str, past: Opt
         Some(ReplayTarget { at, flushed }) => {
             let column = if flushed { "flush_lsn" } else { "replay_lsn" };
             match at {
-                Some(at) => format!(" AND {column} > '{at}'::pg_lsn"),
-                None => format!(" AND {column} >= (SELECT redo_lsn FROM pg_control_checkpoint())"),
+                Some(at) => format!(" AND least(sent_lsn, {column}) > '{at}'::pg_lsn"),
+                None => format!(
+                    " AND least(sent_lsn, {column}) >= (SELECT redo_lsn FROM pg_control_checkpoint())"
+                ),
             }
         }
     };

@@ -1,6 +1,6 @@
 //! What is examined before a promotion, and which standbys will follow the new primary.
 
-use super::missing_wal::{missing, none_has_more};
+use super::missing_wal::{cannot_follow, has_diverged, missing, none_has_more};
 use super::other_primary::no_other_primary;
 use super::{PromoteFacts, PromoteOptions};
 use crate::facts::cluster::NodeFacts;
@@ -48,6 +48,13 @@ pub(super) fn examine<'a>(
     let mut following = Vec::new();
     if options.siblings_follow {
         for sibling in &siblings {
+            if let Some(theirs) = sibling.facts().filter(|theirs| cannot_follow(theirs, server)) {
+                // Without consent the promotion is refused; and of one that has diverged before it has been said.
+                let is_said = theirs.timeline <= server.timeline && has_diverged(theirs, server);
+                let agreed = options.accept_data_loss && !is_said;
+                checks.extend(agreed.then(|| sibling_diverges(sibling, candidate)));
+                continue;
+            }
             let (follows, refused) = sibling_follows(facts, candidate, server, sibling);
             following.extend(follows.then_some(*sibling));
             checks.extend(refused);
@@ -109,6 +116,15 @@ fn sibling_follows(
         false => Check { verdict: CheckResult::Warning, ..check },
     });
     (follows, checks.collect())
+}
+
+/// Reports that a sibling will have diverged from the new primary.
+fn sibling_diverges(sibling: &NodeFacts, candidate: &NodeFacts) -> Check {
+    let name = &sibling.row.node_name;
+    Check::warning("sibling_stays", format!("node \"{name}\" will not follow"))
+        .node(sibling.row.node_id)
+        .detail(format!("It has WAL that is not in the history of node \"{}\".", candidate.row.node_name))
+        .hint(format!("Afterwards run \"pgbaton node rejoin\" on node \"{name}\": it refuses until the loss is accepted."))
 }
 
 /// Reports that a sibling will not follow, and what to do about it afterwards.

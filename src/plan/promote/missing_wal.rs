@@ -57,8 +57,7 @@ pub(super) fn none_has_more(
             continue;
         }
         if let (Some(end), Some(ours)) = (theirs.wal_end(), ours)
-            && theirs.timeline == server.timeline
-            && end > ours
+            && has_more(theirs, server)
         {
             checks.push(fail(format!("standby \"{name}\" has more WAL")).detail(format!(
                 "It has WAL up to {end}, but node \"{}\" only up to {ours}: {} bytes would be lost.",
@@ -71,6 +70,22 @@ pub(super) fn none_has_more(
         checks.push(Check::pass(NAME, "no standby that responds has more WAL"));
     }
     checks
+}
+
+/// Says whether a standby has WAL that is not in the candidate's history: once that is promoted, it cannot stream from it.
+pub(super) fn cannot_follow(theirs: &ServerFacts, candidate: &ServerFacts) -> bool {
+    theirs.timeline > candidate.timeline || has_diverged(theirs, candidate) || has_more(theirs, candidate)
+}
+
+/// Says whether a standby has diverged from the candidate already.
+pub(super) fn has_diverged(theirs: &ServerFacts, candidate: &ServerFacts) -> bool {
+    matches!(relation(theirs, candidate), Relation::Forked { .. })
+}
+
+/// Says whether a standby has WAL of the candidate's timeline that the candidate lacks.
+fn has_more(theirs: &ServerFacts, candidate: &ServerFacts) -> bool {
+    theirs.timeline == candidate.timeline
+        && theirs.wal_end().zip(candidate.wal_end()).is_some_and(|(end, ours)| end > ours)
 }
 
 /// A node that does not respond and was last seen as a primary on a newer timeline has WAL that this one never received.
@@ -154,6 +169,8 @@ pub(super) fn missing(
 /// Returns the nodes that must not have more WAL than this one at the last look either. One that does not respond may do so by then.
 pub(super) fn comparable(facts: &PromoteFacts, server: &ServerFacts) -> Vec<i32> {
     let others = facts.cluster.nodes.iter().filter(|node| is_other_data_node(node, facts.node_id));
-    let diverged = |theirs: &ServerFacts| matches!(relation(theirs, server), Relation::Forked { .. });
-    others.filter(|node| !node.facts().is_some_and(diverged)).map(|node| node.row.node_id).collect()
+    others
+        .filter(|node| !node.facts().is_some_and(|theirs| has_diverged(theirs, server)))
+        .map(|node| node.row.node_id)
+        .collect()
 }

@@ -254,7 +254,12 @@ fn more_wal_and_a_newer_timeline_elsewhere_are_not_forced_but_accepted() {
         let mut facts = facts();
         *server(&mut facts, 3) = ServerFacts { receiver: None, ..ServerFacts::example(true, timeline, end) };
         assert_eq!(stops(&facts, PromoteOptions { force: true, ..ASKED }), loss);
-        assert_eq!(stops(&facts, PromoteOptions { accept_data_loss: true, ..ASKED }), None);
+        let agreed = PromoteOptions { accept_data_loss: true, ..ASKED };
+        assert_eq!(stops(&facts, agreed), None);
+        // It could not follow: nothing is done with it, and the operator is told what to do.
+        let plan = plan(&facts, agreed).plan;
+        assert!(plan.steps().all(|step| step.id != "follow_3"), "{plan:?}");
+        assert!(plan.checks.iter().any(|check| check.name == "sibling_stays" && check.node_id == Some(3)));
     }
 }
 
