@@ -1,10 +1,11 @@
 //! Processes: children with a deadline, and those of a PostgreSQL server, found by their working directory.
 
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,7 @@ impl Running {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {text}: {error}"));
         let stdout = Pipe::collect(child.stdout.take().unwrap());
         let stderr = Pipe::collect(child.stderr.take().unwrap());
+        WAITED_FOR.lock().unwrap().insert(Pid::from_child(&child));
         Self { child, command: text, begun: Instant::now(), stdout, stderr, redactions: Arc::default() }
     }
 
@@ -188,6 +190,7 @@ impl Drop for Running {
             let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
             let _ = self.child.wait();
         }
+        WAITED_FOR.lock().unwrap().remove(&Pid::from_child(&self.child));
     }
 }
 
@@ -284,7 +287,39 @@ pub fn run_command(command: Command) -> Output {
 /// takes a zombie for alive: it would refuse to start over its postmaster.pid.
 fn adopt_orphans() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap());
+    ONCE.call_once(|| {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        std::thread::spawn(reap_what_nobody_waits_for);
+    });
+}
+
+/// The children of this process that a [`Running`] waits for.
+static WAITED_FOR: LazyLock<Mutex<HashSet<Pid>>> = LazyLock::new(Mutex::default);
+
+/// How long a child that no [`Running`] waits for may have ended before it is taken for an adopted one.
+const ADOPTED_AFTER: Duration = Duration::from_secs(10);
+
+/// Reaps what children have left behind: a thousand zombies make each look for the processes of a server take its time.
+fn reap_what_nobody_waits_for() {
+    let me = format!(") Z {} ", rustix::process::getpid().as_raw_nonzero());
+    let mut ended: HashMap<Pid, Instant> = HashMap::new();
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let zombies = each_process(|dir| {
+            let stat = std::fs::read_to_string(dir.join("stat")).ok()?;
+            stat.contains(&me).then_some(())
+        });
+        let waited_for = WAITED_FOR.lock().unwrap().clone();
+        let zombies = zombies.into_iter().map(|(pid, ())| pid);
+        let zombies: HashSet<Pid> = zombies.filter(|pid| !waited_for.contains(pid)).collect();
+        ended.retain(|pid, _| zombies.contains(pid));
+        for pid in zombies {
+            let since = ended.entry(pid).or_insert_with(Instant::now);
+            if since.elapsed() > ADOPTED_AFTER {
+                let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+        }
+    }
 }
 
 /// Reaps the servers that this process has adopted and that have ended.
