@@ -244,7 +244,11 @@ fn old_primary(plan: &Plan) -> Option<&Endpoint> {
 fn directories(plan: &Plan) -> Vec<(Option<i32>, PathBuf)> {
     let mut out: Vec<(Option<i32>, PathBuf)> = Vec::new();
     for step in plan.steps() {
-        let Op::File(FileOp::WriteFile { path, .. }) = &step.op else { continue };
+        let path = match &step.op {
+            Op::File(FileOp::WriteFile { path, .. }) => path.clone(),
+            Op::KeepDown(keep) => keep.as_standby.signal(),
+            _ => continue,
+        };
         let Some(data_directory) = path.parent().filter(|_| path.ends_with(STANDBY_SIGNAL)) else { continue };
         let found = (step.at, data_directory.to_path_buf());
         if !out.contains(&found) {

@@ -487,17 +487,26 @@ fn service() {
     streaming(one, "1");
     transcript.types("reload, dry run", two, &["node", "reload", "--dry-run"], 0);
     transcript.types("reload", two, &["node", "reload"], 0);
-    let stop = ["node", "stop"];
-    let begun = two.dir.join("begun");
-    let hangs = script(&two.dir.join("stop"), &format!("touch {}; exec sleep 60", begun.display()));
-    two.with_configuration(&format!("service_stop_command = \"{}\"", hangs.display()), || {
-        let running = two.pgbaton(stop).merged().spawn();
-        wait_for("the stop to have begun", SOON, || begun.exists());
-        running.signal(Signal::INT);
-        transcript.shows("Ctrl-C during a stop", two, &stop, &running.wait(SOON), 130);
-    });
+    let (start, stop, restart) = (["node", "start"], ["node", "stop"], ["node", "restart"]);
+    let mut interrupted = |title: &str, words: [&str; 2]| {
+        let begun = two.dir.join("begun");
+        let hangs = script(&two.dir.join("hangs"), &format!("touch {}; exec sleep 60", begun.display()));
+        let parameter = format!("service_{}_command = \"{}\"", words[1], hangs.display());
+        two.with_configuration(&parameter, || {
+            let running = two.pgbaton(words).merged().spawn();
+            wait_for("it to have begun", SOON, || begun.exists());
+            running.signal(Signal::INT);
+            transcript.shows(title, two, &words, &running.wait(SOON), 130);
+        });
+        std::fs::remove_file(begun).unwrap();
+    };
+    interrupted("Ctrl-C during a stop", stop);
+    interrupted("Ctrl-C during a restart", restart);
     two.pgbaton(stop).run().code(0);
-    two.pgbaton(["node", "start"]).run().code(0);
+    interrupted("Ctrl-C during a start", start);
+    stopped_at(two, &start, "\"step\":\"start\"").kill().wait(SOON);
+    transcript.types("the next one was killed", two, &["operation", "list"], 0);
+    transcript.types("resume", two, &["operation", "resume"], 0);
     streaming(one, "1");
     transcript.types("stop the primary, dry run", one, &["node", "stop", "--dry-run"], 0);
     one.stop(StopMode::Immediate);
@@ -506,7 +515,12 @@ fn service() {
     transcript.types("refused: the old primary", one, &["node", "start"], 31);
     transcript.types("guard", one, &["node", "guard"], 31);
     transcript.types("guard --demote, dry run", one, &["node", "guard", "--demote", "--dry-run"], 31);
-    transcript.types("guard --demote", one, &["node", "guard", "--demote"], 0);
+    let demote = ["node", "guard", "--demote"];
+    stopped_at(one, &demote, "\"step\":\"create_slot").kill().wait(SOON);
+    free(&nodes);
+    transcript.types("the demotion was killed, and is resumed", one, &["operation", "resume"], 0);
+    std::fs::remove_file(one.data.join("standby.signal")).unwrap();
+    transcript.types("guard --demote", one, &demote, 0);
     transcript.end();
 }
 

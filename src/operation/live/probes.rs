@@ -1,6 +1,7 @@
 //! The questions of a plan, each answered by its server, its directory or its host.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -151,7 +152,12 @@ impl Live<'_> {
     /// Lets the host of a node answer.
     async fn answer_at(&self, node_id: i32, probe: &Probe) -> anyhow::Result<bool> {
         // A channel that was not opened for this run will not be.
-        match self.far_end_of(Some(node_id)).map_err(PermanentError)? {
+        let host = self.hosts.borrow().get(&node_id).map(Rc::clone);
+        let remote = match &host {
+            Some(host) => Some(host.as_ref()),
+            None => self.far_end_of(Some(node_id)).map_err(PermanentError)?,
+        };
+        match remote {
             None => self.answer(probe).await,
             Some(remote) => {
                 let secrets = self.secrets.borrow().clone();

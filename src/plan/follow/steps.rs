@@ -85,7 +85,7 @@ impl FollowSteps<'_> {
         let follow = lead(facts, local, &wanted);
         self.restore(plan, follow.iter().map(|step| step.id.clone()).collect());
         let mut steps: Vec<Step> = self.create_slot(plan).into_iter().collect();
-        let keep = "keep a copy of the settings";
+        let keep = format!("keep a copy of the settings of node \"{name}\"");
         steps.push(self.copy_settings("keep_settings", keep, &facts.data_directory, &facts.kept));
         plan.always.push(Step::new(
             "forget_settings",
@@ -126,7 +126,13 @@ impl FollowSteps<'_> {
             back(vec![dropped(holder)], again);
         }
         // Whole: what it had is not to be worked out again, and where it stood.
-        let title = "restore the settings";
+        let before = facts.cluster.upstream_of(&local.row).filter(|id| *id != facts.target_id);
+        let title = match before.and_then(|id| facts.cluster.node(id)) {
+            Some(before) => {
+                format!("point node \"{}\" at node \"{}\" again", self.name(), before.row.node_name)
+            }
+            None => format!("restore the settings of node \"{}\"", self.name()),
+        };
         back(
             followed.clone(),
             self.copy_settings("put_settings_back", title, &facts.kept, &facts.data_directory),
@@ -139,10 +145,10 @@ impl FollowSteps<'_> {
         }
     }
 
-    fn copy_settings(&self, id: &str, title: &str, from: &Path, to: &Path) -> Step {
+    fn copy_settings(&self, id: &str, title: String, from: &Path, to: &Path) -> Step {
         let op =
             Op::File(FileOp::CopyFiles { from: from.into(), to: to.into(), files: vec![AUTO_CONF.into()] });
-        Step::new(id, format!("{title} of node \"{}\"", self.name()), op, QUERY_S, Exit::Follow)
+        Step::new(id, title, op, QUERY_S, Exit::Follow)
     }
 
     /// Creates its slot on the target, if that has none; the rollback drops it.

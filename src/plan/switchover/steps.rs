@@ -293,7 +293,12 @@ impl SwitchoverSteps<'_> {
                     self.facts.bounds.receive_s,
                 )
                 .requires_on_resume(is_standby)
-                .gives_up_if(will_not_have_all),
+                .gives_up_if(will_not_have_all)
+                .hint(format!(
+                    "See the server log of \"{}\" for why it does not receive WAL. It is waited for as long as \
+                    wal_receive_check_timeout says.",
+                    self.to()
+                )),
                 promote,
             ],
         ));

@@ -15,6 +15,7 @@ use crate::facts::role;
 use crate::facts::server::ServerFacts;
 use crate::observe::next_start;
 use crate::observe::own_node::{own_row, secrets_of};
+use crate::observe::own_operations::own_interrupted;
 use crate::operation::carry_out::{RunOptions, carry_out};
 use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
@@ -87,6 +88,22 @@ pub(super) async fn to_standby(context: &Context, judged: &GuardJudgement) -> Re
     };
     let more = json!({ "to_node_id": primary.map(|node| node.row.node_id), "parted": diverged });
     Ok(done.report(judged, "newer_primary", more))
+}
+
+/// Reports a demotion that an earlier run has begun and not finished: `standby.signal` is its first step, and may be all that was done.
+pub(super) fn report_interrupted(context: &Context) -> Result<()> {
+    if own_interrupted(context).is_some() {
+        context.ui.message(
+            Level::Warning,
+            &format!(
+                "node \"{}\" starts as a standby, but may not be pointed at the primary",
+                context.config()?.node_name
+            ),
+            Some("Its demotion was interrupted."),
+            Some("After it has started, run \"pgbaton node rejoin\" on it."),
+        );
+    }
+    Ok(())
 }
 
 /// Looks for what would end the recovery of a server that has `standby.signal`: it starts as a standby, and must not become a primary by

@@ -75,6 +75,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         GuardFindings::Answer(report) => {
             if matches!(&report.data, Data::Done(data) if data["reason"] == STANDBY) {
                 demote::ensure_stays_standby(context, args).await?;
+                if args.demote {
+                    demote::report_interrupted(context)?;
+                }
             }
             Ok(report)
         }
