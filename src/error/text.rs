@@ -23,7 +23,14 @@ impl Text {
 
     /// Appends advice to the hint.
     pub fn add_hint(&mut self, text: impl Into<String>) {
-        append(&mut self.hint, text.into());
+        let text = text.into();
+        // One that ends with a command to type has no full stop of its own.
+        if let Some(hint) =
+            self.hint.as_mut().filter(|hint| !text.is_empty() && !hint.ends_with(['.', ';', ':']))
+        {
+            hint.push('.');
+        }
+        append(&mut self.hint, text);
     }
 
     /// Adds what has caused it: its text to the facts, its hint to the advice.

@@ -194,7 +194,7 @@ fn a_primary_isolated_for_good_while_it_is_down_can_be_restarted_later() {
     // Each step of the rollback is retried until its timeout.
     let output = running.wait(4 * LONG);
     envelope(&output, "standby switchover", 33, true);
-    output.says("no node accepts writes").says("pgbaton operation resume");
+    output.says("No node is known to accept writes").says("pgbaton operation resume");
     assert_eq!(hosts.nodes.primaries(), none);
     send(receiver, Signal::CONT);
     let shown = two.pgbaton(["cluster", "show", "--json"]).deadline(LONG).run();
