@@ -3,8 +3,8 @@
 #
 #   tests/run.sh [--all] [--only PART]... [--list-parts] [ARGUMENTS FOR cargo test ...]
 #
-#   --all           slow tests too, every supported version of PostgreSQL, with repmgr 5.5 for 17 and 18, and the crates
-#                   that pgbaton is built from (part deny)
+#   --all           slow tests too, every supported version of PostgreSQL, with repmgr 5.5 for 17 and 18, the crates that
+#                   pgbaton is built from (part deny), and long model checks (part crates)
 #   --only PART     only this part (again for more parts)
 #   --list-parts    name the parts
 #
@@ -20,7 +20,7 @@
 set -euo pipefail
 umask 022
 
-parts=(packages postgresql fmt clippy scripts deny doc test bare doctest)
+parts=(packages postgresql fmt clippy scripts deny doc crates test bare doctest)
 chosen=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -147,9 +147,12 @@ do_postgresql() {
     fi
 }
 
-do_fmt() { cargo fmt --check; }
+do_fmt() { cargo fmt --all --check; }
 
-do_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
+do_clippy() {
+    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked -p pgbaton-lease --features mutants --all-targets -- -D warnings
+}
 
 do_scripts() {
     local scripts=(tests/*.sh tests/lab/*.sh tests/support/*.sh examples/*.sh examples/*/*.sh .ci/run)
@@ -187,7 +190,17 @@ do_deny() {
     fi
 }
 
-do_doc() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps; }
+do_doc() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace; }
+
+# What the daemon is made of: its decisions, with every rule of them broken once. By itself: what the program is built from
+# has no broken rules.
+do_crates() {
+    if [ ${#test_arguments[@]} -gt 0 ]; then
+        echo "only where all tests are run"
+        return
+    fi
+    cargo test --locked -p pgbaton-lease --features mutants -- --nocapture | grep -v '^ *[0-9]*  ' | tee -a "$results"
+}
 
 do_test() (
     local found
@@ -201,8 +214,10 @@ do_test() (
         triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
         export "CARGO_TARGET_${triple}_RUNNER=$PWD/tests/support/as-user.sh" PGBATON_TEST_USER="$user"
     fi
-    # Most of them wait for servers most of the time.
-    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) + 1))}"
+    # Most of them wait for servers most of the time. Slow ones do not: with more of them than processors, bounds are missed.
+    local more=1
+    [ -z "$slow" ] || more=0
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) + more))}"
     # Documentation tests are a part of their own: rustdoc builds them where only root can execute them.
     if [ ${#test_arguments[@]} -gt 0 ]; then
         cargo test --locked "${test_arguments[@]}" | tee -a "$results"

@@ -1,0 +1,265 @@
+//! The sessions of a daemon: what is asked in them, when, and what becomes of what is not answered.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "in tests a panic is the report, and the bans protect the program, not its tests"
+)]
+
+use pgbaton_lease::driver::{Driver, Input, Output, Query, Reply, View};
+use pgbaton_lease::mailbox::{Request, Role, Saying, Status};
+use pgbaton_lease::{Ask, Backend, Epoch, Flag, Members, Node, Nodes, Profile, Server, State, Time, Version};
+
+const INCARNATION: u16 = 77;
+
+/// A driver, and what it has asked and not been answered.
+struct Daemon {
+    driver: Driver<3>,
+    now: Time,
+    asked: Vec<(Node, Backend, Query, String)>,
+    did: Vec<Output>,
+}
+
+fn members() -> Members {
+    Members { version: Version { timeline: 1, counter: 1 }, data: Nodes::first(3), voters: Nodes::first(3) }
+}
+
+/// What a standby's server shows while its primary is well.
+fn view() -> View {
+    View {
+        in_recovery: true,
+        timeline: 1,
+        end: 1000,
+        silent: Some(0),
+        members: members(),
+        holder: None,
+        notes: Vec::new(),
+        statuses: Vec::new(),
+        requests: Vec::new(),
+    }
+}
+
+fn status(node: u32, role: Role, says: Option<(u32, Saying)>) -> Status {
+    Status { node, incarnation: 5, role, timeline: 1, pause: (0, 0), flag: Flag::Active, says }
+}
+
+impl Daemon {
+    fn new(me: Node, server: Server, adopted: Option<u64>) -> Self {
+        let now = Time(50_000);
+        let adopted = adopted.map(|left| now.after(left));
+        let state = State::start(me, members(), (Flag::Active, Epoch::default()), (server, 1), adopted, now);
+        let params = Profile::Default.params();
+        let driver = Driver::new(params, state, ([1, 2, 3], [100; 3]), INCARNATION, 9, now);
+        let mut daemon = Self { driver, now, asked: Vec::new(), did: Vec::new() };
+        daemon.tell(Input::Wake);
+        // Every session that is opened, opens.
+        for output in std::mem::take(&mut daemon.did) {
+            if let Output::Open(voter, backend) = output {
+                daemon.tell(Input::Opened(voter, backend));
+            }
+        }
+        daemon
+    }
+
+    fn tell(&mut self, input: Input) {
+        for output in self.driver.handle(self.now, input) {
+            match output {
+                Output::Send(voter, backend, query, line) => self.asked.push((voter, backend, query, line)),
+                other => self.did.push(other),
+            }
+        }
+    }
+
+    fn pass(&mut self, span: u64) {
+        self.now = self.now.after(span);
+        self.tell(Input::Wake);
+    }
+
+    /// Answers what is asked of a voter.
+    fn answer(&mut self, voter: Node, is_done: bool, view: View) -> Query {
+        let place = self.asked.iter().position(|(asked, ..)| *asked == voter).unwrap();
+        let (_, backend, query, _) = self.asked.remove(place);
+        self.tell(Input::Replied(voter, backend, Reply { is_done, view }));
+        query
+    }
+
+    fn asks(&self) -> Vec<(Node, Query)> {
+        self.asked.iter().map(|(voter, _, query, _)| (*voter, *query)).collect()
+    }
+
+    fn line(&self, voter: Node) -> Status {
+        let (_, _, _, line) = self.asked.iter().find(|(asked, ..)| *asked == voter).unwrap();
+        Status::parse(line).unwrap()
+    }
+}
+
+#[test]
+fn a_follower_looks_and_asks_for_no_vote() {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    assert_eq!(daemon.asks(), [0, 1, 2].map(|voter| (voter, Query::Look)));
+    assert_eq!(daemon.line(0).role, Role::Follower);
+    for voter in 0..3 {
+        daemon.answer(voter, true, view());
+    }
+    assert_eq!(daemon.asks(), [], "not before the next heartbeat is due");
+    daemon.pass(250);
+    assert_eq!(daemon.asks(), [(1, Query::Look)], "the own server twice as often");
+}
+
+#[test]
+fn a_leader_asks_for_every_vote_and_keeps_it_by_heartbeats() {
+    let mut daemon = Daemon::new(0, Server::Primary, Some(3000));
+    assert_eq!(daemon.asks(), [0, 1, 2].map(|voter| (voter, Query::Vote)));
+    for voter in 0..3 {
+        daemon.answer(voter, voter != 2, View { in_recovery: voter != 0, ..view() });
+    }
+    assert_eq!(daemon.driver.state.votes_held(), 2);
+    assert_eq!(daemon.driver.state.deadline, Some(daemon.now.after(5000)));
+    daemon.pass(500);
+    assert_eq!(daemon.asks(), [(0, Query::Look), (1, Query::Look), (2, Query::Vote)]);
+}
+
+#[test]
+fn a_session_that_does_not_answer_in_time_is_ended_and_opened_again() {
+    let mut daemon = Daemon::new(0, Server::Primary, Some(3000));
+    daemon.answer(0, true, View { in_recovery: false, ..view() });
+    daemon.answer(1, true, view());
+    let (_, silent, ..) = daemon.asked.remove(0);
+    daemon.pass(999);
+    assert!(!daemon.did.contains(&Output::Close(2, silent)));
+    daemon.pass(1);
+    assert!(daemon.did.contains(&Output::Close(2, silent)), "{:?}", daemon.did);
+    daemon.pass(1);
+    assert!(daemon.did.iter().any(|output| matches!(output, Output::Open(2, backend) if *backend > silent)));
+    // What it says afterwards is not heard.
+    daemon.tell(Input::Replied(2, silent, Reply { is_done: true, view: view() }));
+    assert!(daemon.driver.state.session(2).is_none());
+}
+
+/// A follower whose primary is gone, with the votes of a majority.
+fn candidate() -> Daemon {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    let lost = || View { silent: None, ..view() };
+    daemon.answer(1, true, lost());
+    daemon.answer(2, true, lost());
+    let votes = |daemon: &Daemon| daemon.asks().iter().filter(|(_, query)| *query == Query::Vote).count();
+    while votes(&daemon) < 2 {
+        daemon.pass(250);
+        for voter in [1, 2] {
+            if daemon.asks().iter().any(|(asked, query)| (*asked, *query) == (voter, Query::Look)) {
+                daemon.answer(voter, true, lost());
+            }
+        }
+    }
+    for voter in [1, 2] {
+        assert!(daemon.asks().contains(&(voter, Query::Vote)), "{:?}", daemon.asks());
+        daemon.answer(voter, true, lost());
+    }
+    daemon
+}
+
+#[test]
+fn a_candidate_sends_one_heartbeat_right_at_the_end_of_its_grace() {
+    let mut daemon = candidate();
+    let end =
+        daemon.driver.state.voter_slots().filter_map(|(_, slot)| slot.vote).map(|vote| vote.granted).max();
+    let end = end.unwrap().after(7200);
+    while daemon.now.after(260) < end {
+        daemon.pass(250);
+        for voter in [1, 2] {
+            if daemon.asks().iter().any(|(asked, _)| *asked == voter) {
+                daemon.answer(voter, true, View { silent: None, ..view() });
+            }
+        }
+    }
+    assert!(!daemon.asks().iter().any(|(_, query)| *query == Query::Promote));
+    let wake = daemon.driver.wake_at(daemon.now);
+    assert!(wake <= end, "{wake:?} {end:?}");
+    daemon.pass(end.since(daemon.now));
+    for voter in [1, 2] {
+        daemon.answer(voter, true, View { silent: None, ..view() });
+    }
+    assert_eq!(
+        daemon.asks().iter().filter(|(voter, query)| (*voter, *query) == (1, Query::Promote)).count(),
+        1
+    );
+    // The session ends without an answer: nobody knows what has become of it.
+    let (_, backend, ..) = *daemon.asked.iter().find(|(.., query, _)| *query == Query::Promote).unwrap();
+    daemon.tell(Input::Closed(1, backend));
+    assert!(daemon.did.contains(&Output::CheckPromotion(backend)));
+    assert!(daemon.driver.state.requested);
+}
+
+fn request(incarnation: u16, op: u32, ask: Ask) -> String {
+    Request { to: 2, incarnation, op, ask }.line(|node| Some(u32::from(node) + 1)).unwrap()
+}
+
+#[test]
+fn requests_are_answered_one_at_a_time_and_only_by_the_incarnation_that_is_meant() {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    let shows = |daemon: &mut Daemon, requests: &[String]| {
+        let voters: Vec<Node> = daemon.asks().iter().map(|(voter, _)| *voter).collect();
+        for voter in voters {
+            let requests = if voter == 1 { requests.to_vec() } else { Vec::new() };
+            // The primary is well.
+            let view = View { in_recovery: voter != 0, requests, ..view() };
+            daemon.answer(voter, true, view);
+        }
+        daemon.pass(500);
+    };
+    shows(&mut daemon, &[request(INCARNATION + 1, 7, Ask::Candidate)]);
+    assert_eq!((daemon.driver.state.candidacy, daemon.line(1).says), (None, None));
+    let hold = request(INCARNATION, 7, Ask::Hold(Some(Epoch { timeline: 1, counter: 1, op: 7 })));
+    let later = request(INCARNATION, 8, Ask::Raise);
+    shows(&mut daemon, &[hold.clone(), later.clone()]);
+    assert_eq!((daemon.line(1).says, daemon.line(1).flag), (Some((7, Saying::Held)), Flag::Held));
+    // The first has read its answer and is gone.
+    shows(&mut daemon, &[later]);
+    assert!(matches!(daemon.line(1).says, Some((8, Saying::No(_)))), "{:?}", daemon.line(1));
+    // What nobody asks is not answered; who ends the pause finds the operation that began it.
+    shows(&mut daemon, &[]);
+    assert_eq!(daemon.line(1).says, Some((7, Saying::Held)));
+}
+
+#[test]
+fn an_heir_agrees_to_what_its_leader_shows_and_forgets_it_when_the_leader_turns_back() {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    let leader = |says| View { holder: Some(None), statuses: vec![status(1, Role::Leader, says)], ..view() };
+    daemon.answer(1, true, leader(Some((7, Saying::Wants(2)))));
+    assert_eq!(daemon.driver.state.ready, Some((0, 7)));
+    daemon.pass(20);
+    assert_eq!(daemon.line(1).says, Some((7, Saying::Ready(1000))), "with the end of its WAL, and at once");
+    daemon.answer(1, true, leader(Some((7, Saying::Going))));
+    assert_eq!(daemon.driver.state.ready, Some((0, 7)));
+    daemon.pass(20);
+    daemon.answer(1, true, leader(None));
+    assert_eq!(daemon.driver.state.ready, None);
+    // Not again for an operation that is over.
+    daemon.pass(500);
+    daemon.answer(1, true, leader(Some((7, Saying::Wants(2)))));
+    assert_eq!(daemon.driver.state.ready, None);
+    // Nor for one that names somebody else.
+    daemon.pass(500);
+    daemon.answer(1, true, leader(Some((9, Saying::Wants(3)))));
+    assert_eq!(daemon.driver.state.ready, None);
+}
+
+#[test]
+fn a_barred_node_is_cleared_by_the_armed_leader_that_holds_its_vote() {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    let hold = request(INCARNATION, 7, Ask::Hold(Some(Epoch { timeline: 1, counter: 2, op: 7 })));
+    daemon.answer(1, true, View { holder: Some(None), requests: vec![hold], ..view() });
+    assert_eq!(daemon.driver.state.flag, Flag::Held);
+    let held_by = |pause, flag| {
+        let holder = Status { pause, flag, ..status(1, Role::Leader, None) };
+        View { holder: Some(Some(holder)), ..view() }
+    };
+    for (pause, flag, cleared) in
+        [((1, 1), Flag::Active, false), ((1, 2), Flag::Held, false), ((1, 2), Flag::Ending, true)]
+    {
+        daemon.pass(500);
+        daemon.answer(1, true, held_by(pause, flag));
+        assert_eq!(daemon.driver.state.flag == Flag::Active, cleared, "{pause:?} {flag:?}");
+    }
+}
