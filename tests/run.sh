@@ -151,7 +151,7 @@ do_fmt() { cargo fmt --all --check; }
 
 do_clippy() {
     cargo clippy --locked --all-targets -- -D warnings
-    cargo clippy --locked -p pgbaton-lease --features mutants --all-targets -- -D warnings
+    cargo clippy --locked -p pgbaton-fencer -p pgbaton-lease --features mutants --all-targets -- -D warnings
 }
 
 do_scripts() {
@@ -192,13 +192,14 @@ do_deny() {
 
 do_doc() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace; }
 
-# What the daemon is made of: its decisions, with every rule of them broken once. By itself: what the program is built from
-# has no broken rules.
+# What the daemon is made of: its decisions, with every rule of them broken once, and the fencer. By themselves: what the program is
+# built from has no broken rules.
 do_crates() {
     if [ ${#test_arguments[@]} -gt 0 ]; then
         echo "only where all tests are run"
         return
     fi
+    cargo test --locked -p pgbaton-fencer | tee -a "$results"
     cargo test --locked -p pgbaton-lease --features mutants -- --nocapture | grep -v '^ *[0-9]*  ' | tee -a "$results"
 }
 
