@@ -25,8 +25,10 @@ impl Text {
     pub fn add_hint(&mut self, text: impl Into<String>) {
         let text = text.into();
         // One that ends with a command to type has no full stop of its own.
-        if let Some(hint) =
-            self.hint.as_mut().filter(|hint| !text.is_empty() && !hint.ends_with(['.', ';', ':']))
+        if let Some(hint) = self
+            .hint
+            .as_mut()
+            .filter(|hint| !text.is_empty() && !hint.is_empty() && !hint.ends_with(['.', ';', ':']))
         {
             hint.push('.');
         }

@@ -9,7 +9,9 @@
 
 use pgbaton_lease::driver::{Driver, Input, Output, Query, Reply, View};
 use pgbaton_lease::mailbox::{Request, Role, Saying, Status};
-use pgbaton_lease::{Ask, Backend, Epoch, Flag, Members, Node, Nodes, Profile, Server, State, Time, Version};
+use pgbaton_lease::{
+    Ask, Backend, Epoch, Event, Flag, Members, Node, Nodes, Profile, Server, Stage, State, Time, Version,
+};
 
 const INCARNATION: u16 = 77;
 
@@ -243,6 +245,30 @@ fn an_heir_agrees_to_what_its_leader_shows_and_forgets_it_when_the_leader_turns_
     daemon.pass(500);
     daemon.answer(1, true, leader(Some((9, Saying::Wants(3)))));
     assert_eq!(daemon.driver.state.ready, None);
+}
+
+#[test]
+fn an_heir_has_all_wal_only_if_it_has_that_of_this_shutdown() {
+    let mut daemon = Daemon::new(0, Server::Primary, Some(3000));
+    for voter in 0..3 {
+        daemon.answer(voter, true, View { in_recovery: voter != 0, ..view() });
+    }
+    // Of a hand-over that has turned back.
+    daemon.tell(Input::Shutdown(5000));
+    daemon.tell(Input::Event(Event::Ask(7, Ask::HandOver(1))));
+    let heir =
+        || View { statuses: vec![status(2, Role::Follower, Some((7, Saying::Ready(6000))))], ..view() };
+    let stage = |daemon: &Daemon| daemon.driver.state.hand_over.map(|present| present.stage);
+    daemon.answer(1, true, heir());
+    assert_eq!(stage(&daemon), Some(Stage::Stopping));
+    daemon.tell(Input::Event(Event::Server(Server::Down { signal: false })));
+    daemon.pass(20);
+    daemon.answer(1, true, heir());
+    assert_eq!(stage(&daemon), Some(Stage::Stopped), "where this shutdown ends is not known yet");
+    daemon.tell(Input::Shutdown(6001));
+    assert_eq!(stage(&daemon), Some(Stage::Stopped));
+    daemon.tell(Input::Shutdown(6000));
+    assert_eq!(stage(&daemon), Some(Stage::Signal));
 }
 
 #[test]

@@ -13,8 +13,13 @@ impl<const N: usize> Driver<N> {
     pub(super) fn pursue_hand_over(&mut self, now: Time, out: &mut Vec<Output>) {
         let Some(present) = self.state.hand_over else {
             self.heir = None;
+            self.shutdown = None;
             return;
         };
+        if present.stage == Stage::Asked {
+            // Of another stop: the server has written since.
+            self.shutdown = None;
+        }
         let heir = self.id(present.to);
         let Some(view) = self.fresh(present.to, now) else { return };
         let said = view.statuses.iter().find(|status| status.node == heir).copied();
