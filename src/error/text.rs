@@ -28,7 +28,7 @@ impl Text {
         if let Some(hint) = self
             .hint
             .as_mut()
-            .filter(|hint| !text.is_empty() && !hint.is_empty() && !hint.ends_with(['.', ';', ':']))
+            .filter(|hint| !text.is_empty() && !hint.is_empty() && !hint.ends_with(['.', ';', ':', '?', '!']))
         {
             hint.push('.');
         }
