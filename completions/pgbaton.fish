@@ -63,6 +63,8 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "node" -d 'Prepare, 
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "cluster" -d 'Inspect the whole cluster'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "operation" -d 'List, resume or abandon operations of mutating commands on this node'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "config" -d 'Check or show the configuration'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "daemon" -d 'Run the daemon of this node'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "service" -d 'Show, pause and unpause the daemons of the cluster'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "man" -d 'Print the manual page, or write one page per command into a directory'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -1686,6 +1688,199 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "check" -d 'Report all problems in the configuration'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the effective configuration as TOML, with the origin of every value'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -f -a "run" -d 'Run the daemon of this node in the foreground'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "run" -d 'Run the daemon of this node in the foreground'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -f -a "status" -d 'Show the daemons of all nodes, and who leads'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -f -a "pause" -d 'Pause automatic failover on all nodes; a pause outlasts restarts of daemons and hosts'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -f -a "unpause" -d 'End the pause on all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l detail -d 'As in repmgr, which shows more with it; here it changes nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from pause" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show the daemons of all nodes, and who leads'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "pause" -d 'Pause automatic failover on all nodes; a pause outlasts restarts of daemons and hosts'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "unpause" -d 'End the pause on all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -1747,16 +1942,18 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s t -l terse -d 'O
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand man" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "primary" -d 'Register or unregister a primary'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "standby" -d 'Clone, register, promote, switch over, repoint or rewind a standby'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "witness" -d 'Register or unregister a witness'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "node" -d 'Prepare, inspect, start, stop and re-attach the local node'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "cluster" -d 'Inspect the whole cluster'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "operation" -d 'List, resume or abandon operations of mutating commands on this node'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "config" -d 'Check or show the configuration'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "man" -d 'Print the manual page, or write one page per command into a directory'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "primary" -d 'Register or unregister a primary'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "standby" -d 'Clone, register, promote, switch over, repoint or rewind a standby'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "witness" -d 'Register or unregister a witness'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "node" -d 'Prepare, inspect, start, stop and re-attach the local node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "cluster" -d 'Inspect the whole cluster'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "operation" -d 'List, resume or abandon operations of mutating commands on this node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "config" -d 'Check or show the configuration'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "daemon" -d 'Run the daemon of this node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "service" -d 'Show, pause and unpause the daemons of the cluster'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "man" -d 'Print the manual page, or write one page per command into a directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from primary" -f -a "register" -d 'Create the metadata schema if it is missing, and register this server as the primary'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from primary" -f -a "unregister" -d 'Remove a former primary from the metadata'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from standby" -f -a "clone" -d 'Copy a running server into an empty data directory, as its standby'
@@ -1793,3 +1990,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from operation" -f -a "adopt-state" -d 'Make the state directory this node\'s: move the state of another cluster aside, or move this node\'s state here'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Report all problems in the configuration'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the effective configuration as TOML, with the origin of every value'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from daemon" -f -a "run" -d 'Run the daemon of this node in the foreground'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "status" -d 'Show the daemons of all nodes, and who leads'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "pause" -d 'Pause automatic failover on all nodes; a pause outlasts restarts of daemons and hosts'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "unpause" -d 'End the pause on all nodes'

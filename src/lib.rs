@@ -11,12 +11,13 @@
 //! |---|---|---|
 //! | [`start`] | argv in, exit code out | commands, command_line, context, ui, output, pg, system, cli, error |
 //! | [`commands`] | one file per verb: options in, calls down, report out | all that follow |
+//! | [`daemon`] | fails over by itself: the sockets around the decisions of `pgbaton-lease`, the link to the fencer, the executor | all that follow |
 //! | [`operation`] | carries a plan out: the order of steps (`run`), their effects (`live`), rollback, resuming, what is announced | all that follow |
 //! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, pg, system, cli, verb, error |
 //! | [`context`] | what every command needs: this node, the command line, the streams, the look of the answer | site, ui, output, system, cli, verb, error |
 //! | [`ui`] | standard error and the terminal | output, assess, units, secret, error |
 //! | [`output`] | tables, JSON, CSV, plans and errors as text | plan, assess, facts, registry, config, pg, units, error |
-//! | [`observe`] | finds out what is true now, of the cluster and for each operation | far_end, site, journal, plan, assess, facts, registry, config, pg, system, units, secret, error |
+//! | [`observe`] | finds out what is true now, of the cluster and for each operation | far_end, site, journal, plan, assess, facts, registry, config, pg, system, units, secret, verb, error |
 //! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | site, plan, assess, facts, registry, config, pg, system, secret, error |
 //! | [`site`] | this node as a command finds it: what was asked for, configuration, environment, deadlines, connections, the state directory | journal, facts, registry, config, pg, system, verb, error |
 //! | [`journal`] | the intent of an operation, on disk before every effect | plan, system, verb, error |
@@ -52,6 +53,7 @@ pub mod command_line;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod daemon;
 pub mod error;
 pub mod facts;
 pub mod far_end;

@@ -46,6 +46,10 @@ pub enum Verb {
     OperationAdoptState,
     ConfigCheck,
     ConfigShow,
+    DaemonRun,
+    ServiceStatus,
+    ServicePause,
+    ServiceUnpause,
     Completions,
     Man,
     /// Serves the pgbaton of another host; not for people, and so not in [`Verb::ALL`].
@@ -203,7 +207,7 @@ const fn changes_roles(words: &'static str, options: &'static [OptionGroup]) -> 
 
 impl Verb {
     /// Every command for people.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 42] = [
         Self::PrimaryRegister,
         Self::PrimaryUnregister,
         Self::StandbyClone,
@@ -240,6 +244,10 @@ impl Verb {
         Self::OperationAdoptState,
         Self::ConfigCheck,
         Self::ConfigShow,
+        Self::DaemonRun,
+        Self::ServiceStatus,
+        Self::ServicePause,
+        Self::ServiceUnpause,
         Self::Completions,
         Self::Man,
     ];
@@ -349,6 +357,12 @@ impl Verb {
             },
             Self::ConfigCheck => looks_from_outside("config check", Meaningless, &[Files]),
             Self::ConfigShow => looks_from_outside("config show", Meaningless, &[Files]),
+            // What it changes is changed by the commands that it runs, each under its own locks.
+            Self::DaemonRun => looks("daemon run", Local, &[Files, Timeout]),
+            Self::ServiceStatus => looks_from_outside("service status", Meaningless, &[Files, Connection, Csv, Compact, Timeout]),
+            // The daemons do it, one after the other; asked twice it does no harm.
+            Self::ServicePause => looks_from_outside("service pause", Meaningless, &[Files, DryRun, Timeout]),
+            Self::ServiceUnpause => looks_from_outside("service unpause", Meaningless, &[Files, DryRun, Timeout]),
             Self::Completions => looks_from_outside("completions", Meaningless, &[]),
             Self::Man => looks_from_outside("man", Meaningless, &[]),
             Self::FarEnd => looks("far-end", Local, &[Files]),

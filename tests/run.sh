@@ -199,7 +199,7 @@ do_crates() {
         echo "only where all tests are run"
         return
     fi
-    cargo test --locked -p pgbaton-fencer | tee -a "$results"
+    # The fencer's own tests are among those of the program (part test).
     cargo test --locked -p pgbaton-lease --features mutants -- --nocapture | grep -v '^ *[0-9]*  ' | tee -a "$results"
 }
 
@@ -219,6 +219,8 @@ do_test() (
     local more=1
     [ -z "$slow" ] || more=0
     export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) + more))}"
+    # The daemon starts the fencer beside it.
+    cargo build --locked --quiet -p pgbaton-fencer
     # Documentation tests are a part of their own: rustdoc builds them where only root can execute them.
     if [ ${#test_arguments[@]} -gt 0 ]; then
         cargo test --locked "${test_arguments[@]}" | tee -a "$results"

@@ -2,10 +2,12 @@
 
 pub mod check;
 pub mod cluster;
+pub mod daemon;
 pub mod node;
 pub mod operation;
 pub mod options;
 pub mod primary;
+pub mod service;
 pub mod standby;
 pub mod witness;
 
@@ -219,6 +221,12 @@ pub enum Noun {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Run the daemon of this node
+    #[command(subcommand)]
+    Daemon(daemon::Daemon),
+    /// Show, pause and unpause the daemons of the cluster
+    #[command(subcommand)]
+    Service(service::Service),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -319,6 +327,10 @@ impl Noun {
             Self::Operation(Operation::Abandon { .. }) => Verb::OperationAbandon,
             Self::Operation(Operation::Cleanup(_)) => Verb::OperationCleanup,
             Self::Operation(Operation::AdoptState { .. }) => Verb::OperationAdoptState,
+            Self::Daemon(daemon::Daemon::Run) => Verb::DaemonRun,
+            Self::Service(service::Service::Status { .. }) => Verb::ServiceStatus,
+            Self::Service(service::Service::Pause) => Verb::ServicePause,
+            Self::Service(service::Service::Unpause) => Verb::ServiceUnpause,
             Self::Config(Config::Check) => Verb::ConfigCheck,
             Self::Config(Config::Show) => Verb::ConfigShow,
             Self::Completions { .. } => Verb::Completions,

@@ -3,11 +3,13 @@
 pub mod adopt;
 pub mod cluster;
 pub mod config;
+pub mod daemon;
 pub mod far_end;
 pub mod generate;
 pub mod node;
 pub mod operation;
 pub mod primary;
+pub mod service;
 pub mod standby;
 pub mod unregister;
 pub mod witness;
@@ -109,6 +111,8 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
             boxed(|| cluster::cleanup::run(context, args)).await
         }
         Noun::Operation(verb) => boxed(|| operation::run(context, verb)).await,
+        Noun::Daemon(cli::daemon::Daemon::Run) => boxed(|| daemon::run(context)).await,
+        Noun::Service(verb) => boxed(|| service::run(context, verb)).await,
         Noun::Config(cli::Config::Check) => config::check(context),
         Noun::Config(cli::Config::Show) => config::show(context),
         Noun::Completions { shell } => Ok(generate::completions(*shell)),

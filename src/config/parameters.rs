@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::{
-    CleartextPasswords, ConnectionCheck, Delay, Failover, GuardOnUnknown, LogFacility, LogLevel,
-    ReplicationType, TablespaceMapping, Type,
+    CleartextPasswords, ConnectionCheck, Delay, Failover, FailoverProfile, GuardOnUnknown, LogFacility,
+    LogLevel, ReplicationType, TablespaceMapping, Type,
 };
 use super::{Origins, Reader};
 
@@ -305,6 +305,12 @@ parameters! {
     "Failover":
     /// Whether a standby is promoted automatically.
     failover: Failover { default: "manual" }
+    /// Times of an automatic failover; the same on all nodes.
+    failover_profile: FailoverProfile { default: "default", pgbaton_only: true }
+    /// How long the daemon lets a primary that has gone come back in place, before it hands over; -1 is the time of the profile.
+    restart_timeout: Option<Duration> { default: "-1", least: -1, pgbaton_only: true }
+    /// Directory of the sockets of daemon and fencer, on a tmpfs file system; /run/pgbaton/<node_name> or one below /dev/shm if unset.
+    runtime_directory: Option<PathBuf> { pgbaton_only: true }
     /// Command by which the daemon promotes this node.
     promote_command: Option<String> {}
     /// Command by which the daemon follows a new primary, whose ID is %n.

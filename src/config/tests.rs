@@ -205,8 +205,8 @@ Warning config_unrecognized_parameter: parameter "node" no longer exists
     The parameter is now called "node_id".
 Warning config_node_name: "node_name" has characters that PostgreSQL replaces in application_name
     pg_stat_replication shows another name, and synchronous_standby_names has to use that one. It is in line 3 of "/etc/repmgr.conf".
-Warning config_conflict: automatic failover needs "follow_command"
-    Without it the daemon does not start. It is in line 4 of "/etc/repmgr.conf".
+Warning config_conflict: automatic failover by repmgrd needs "follow_command"
+    Without it repmgrd does not start. It is in line 4 of "/etc/repmgr.conf".
 Warning config_unrecognized_parameter: unrecognized configuration parameter "priorty"
     It is ignored, as repmgr ignores it. It is in line 6 of "/etc/repmgr.conf".
     Perhaps you meant "priority".

@@ -479,6 +479,18 @@ choice! {
 }
 
 choice! {
+    /// The times of a failover.
+    FailoverProfile {
+        /// A lost host is replaced in 4.5 s; a host that stands still for 0.5 s is too much.
+        Fast = "fast",
+        /// A lost host is replaced in 11 s; 2 s of standstill are tolerated.
+        Default = "default",
+        /// A lost host is replaced in 22 s; 5 s of standstill are tolerated.
+        Conservative = "conservative",
+    }
+}
+
+choice! {
     /// How the daemon finds out whether a server is there.
     ConnectionCheck {
         /// By PQping.

@@ -6,6 +6,8 @@ pub mod branch;
 pub mod check_facts;
 pub mod check_name;
 pub mod cluster;
+pub mod daemon_flag;
+pub mod daemons;
 pub mod directory;
 pub mod host;
 pub mod identity;

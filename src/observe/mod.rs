@@ -2,9 +2,11 @@
 //! locks, the saved topology and the journals of this node. May use `far_end`, `site` and what is below them, and types of `plan`.
 
 pub mod clone;
+pub mod daemons;
 pub mod discovery;
 pub mod history;
 pub mod hosts;
+pub mod local_daemon;
 pub mod next_start;
 pub mod node_location;
 pub mod open_operations;

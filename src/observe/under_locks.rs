@@ -15,6 +15,7 @@ use crate::facts::role::{self, RoleFacts};
 use crate::facts::server::{self, ServerFacts};
 use crate::facts::settings::Settings;
 use crate::far_end::remote::Remote;
+use crate::observe::daemons;
 use crate::observe::history;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::connect::{ConnectOptions, connect};
@@ -75,7 +76,11 @@ pub async fn lock_cluster_over(
         Node { row, session, only_look: site.options.dry_run }
     }))
     .await;
+    let open: Vec<&Session> = nodes.iter().filter_map(|node| node.session.as_ref().ok()).collect();
+    daemons::refuse_beside_active(site, &open).await?;
     let locked = cluster_lock::acquire(&nodes).await?;
+    // What counts is what they say under the locks: a daemon ends a pause only while it has that of its server.
+    daemons::refuse_beside_active(site, &open).await?;
     let asked = join_all(nodes.iter().map(|node| async {
         match &node.session {
             Ok(session) => query_locked_node(session).await,

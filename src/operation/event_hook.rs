@@ -12,7 +12,7 @@ use crate::ui::Level;
 
 /// Something that happened, with what a hook may need.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Event<'a> {
+pub(crate) struct Event<'a> {
     /// The node that it happened to.
     pub node_id: i32,
     /// repmgr's name of it.
@@ -45,20 +45,39 @@ const HOOK_S: u64 = 60;
 ///
 /// `primary` is a session to the primary; without one there is no row, and the hook runs all the same, as in repmgr.
 pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: &Event<'_>) {
-    let Ok(config) = context.config() else { return };
     if let Some(session) = primary {
         record_event(context, session, event).await;
     }
+    let Some(command) = hook(context, event) else { return };
+    let setting = process::ChildContext {
+        environment: Some(&context.environment),
+        secrets: Secrets::new(),
+        inherit_pg: true,
+    };
+    if let Some(problem) = run_hook(&command, &setting).await {
+        context.ui.message(
+            Level::Warning,
+            &format!("the notification command for event \"{}\" failed", event.event),
+            Some(&crate::error::sentence(&problem)),
+            None,
+        );
+    }
+}
+
+/// Returns the command that is to be run for an event; None where none is configured, or it does not want this one.
+pub(crate) fn hook(context: &Context, event: &Event<'_>) -> Option<Command> {
+    let config = context.config().ok()?;
     let template = match config.command("event_notification_command", &config.event_notification_command) {
         Ok(Some(template)) => template,
-        Ok(None) => return,
+        Ok(None) => return None,
         Err(error) => {
-            return context.ui.text(Level::Warning, &Error::from(error).text);
+            context.ui.text(Level::Warning, &Error::from(error).text);
+            return None;
         }
     };
     let wanted = &config.event_notifications;
     if !wanted.is_empty() && !wanted.iter().any(|name| name == event.event) {
-        return;
+        return None;
     }
     let (id, name, conninfo) = match event.upstream {
         Some(EventUpstream { node_id, node_name, conninfo }) => {
@@ -79,30 +98,21 @@ pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: 
     ];
     let mut command = Command::new("/bin/sh", ["-c".to_string(), expand(template)]);
     command.env = values.iter().map(|(_, name, value)| (format!("PGBATON_{name}"), value.clone())).collect();
-    let setting = process::ChildContext {
-        environment: Some(&context.environment),
-        secrets: Secrets::new(),
-        inherit_pg: true,
-    };
-    let run = tokio::time::timeout(std::time::Duration::from_secs(HOOK_S), process::run(&command, &setting));
-    let problem = match run.await {
-        Ok(Ok(finished)) => match finished.success() {
-            Ok(_) => return,
-            Err(error) => format!("{error:#}"),
-        },
-        Ok(Err(error)) => format!("{error:#}"),
-        Err(_) => format!("it did not finish within {HOOK_S} seconds and was terminated"),
-    };
-    context.ui.message(
-        Level::Warning,
-        &format!("the notification command for event \"{}\" failed", event.event),
-        Some(&crate::error::sentence(&problem)),
-        None,
-    );
+    Some(command)
+}
+
+/// Runs a hook; returns what was wrong with it.
+pub(crate) async fn run_hook(command: &Command, setting: &process::ChildContext<'_>) -> Option<String> {
+    let run = tokio::time::timeout(std::time::Duration::from_secs(HOOK_S), process::run(command, setting));
+    match run.await {
+        Ok(Ok(finished)) => finished.success().err().map(|error| format!("{error:#}")),
+        Ok(Err(error)) => Some(format!("{error:#}")),
+        Err(_) => Some(format!("it did not finish within {HOOK_S} seconds and was terminated")),
+    }
 }
 
 /// Writes the row of an event.
-pub(super) async fn record_event(context: &Context, session: &Session, event: &Event<'_>) {
+pub(crate) async fn record_event(context: &Context, session: &Session, event: &Event<'_>) {
     let row = event::insert(event.node_id, event.event, event.successful, &event.details);
     if let Err(error) = session.transaction(&[row]).await {
         context.ui.message(

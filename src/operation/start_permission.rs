@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::observe::local_daemon::{self, StartAnswer};
 use crate::observe::peers::{self, OwnHistory, PeerJudgement, WITHIN};
 use crate::observe::under_locks::{self, LockedCluster};
 use crate::operation::carry_out::{RunOptions, carry_out};
@@ -54,6 +55,26 @@ pub async fn query_start_permission(
     action: Action,
 ) -> Result<Permission> {
     let is_standby = facts.data_directory.join(STANDBY_SIGNAL).exists();
+    if !is_standby && matches!(action, Action::Start | Action::Restart) {
+        match (local_daemon::may_start_as_primary(context).await?, facts.running) {
+            (None, _) => {}
+            // Its lease lasts: no other node can have become the primary.
+            (Some(StartAnswer::Yes), _) => return Ok(Permission::not_needed()),
+            // It runs, and the daemon lets it come back in place.
+            (Some(_), Some(_)) => return Ok(Permission::not_needed()),
+            (Some(_), None) => {
+                let name = &facts.node_name;
+                let check = Check::fail(
+                    "lease",
+                    format!("node \"{name}\" has no lease: another node may be the primary"),
+                )
+                .detail("Automatic failover is active, and the daemon of this node does not hold the lease.")
+                .hint("Start its daemon: it brings the node back as a standby.")
+                .exit(Exit::SecondPrimary);
+                return Ok(Permission { checks: vec![check], held: None, asked: false });
+            }
+        }
+    }
     match action {
         Action::Start if facts.running.is_none() && !is_standby => to_start(context, facts).await,
         Action::Restart if facts.running.is_some() => to_restart(context, facts, is_standby).await,

@@ -10,6 +10,7 @@ pub mod node;
 pub mod operation;
 pub mod plan;
 pub mod prepare;
+pub mod service;
 pub mod table;
 pub mod visible;
 
@@ -59,6 +60,8 @@ pub enum Data {
     Events(Vec<Event>),
     /// `node status`.
     NodeStatus(Box<NodeStatus>),
+    /// `service status`.
+    Service(Box<service::ServiceReport>),
     /// `node service --list-actions`.
     ServiceActions(Vec<ServiceAction>),
     /// A dry run.
@@ -124,6 +127,7 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
             Data::ClientString(string) => to_value(string),
             Data::Events(events) => json!({ "events": to_value(events) }),
             Data::NodeStatus(status) => to_value(status),
+            Data::Service(report) => to_value(report),
             Data::ServiceActions(actions) => json!({ "actions": to_value(actions) }),
             Data::Plan(plan) => json!({ "plan": plan::json(plan) }),
             Data::Preparation(preparation) => prepare::json(preparation),
@@ -149,6 +153,8 @@ pub fn render(command: &str, report: &Report, style: Style) -> Result<String, Er
         Data::Events(events) => event::table(events, style.compact),
         Data::NodeStatus(status) if csv => node::csv(status),
         Data::NodeStatus(status) => node::text(status, style.verbose),
+        Data::Service(report) if csv => service::csv(report),
+        Data::Service(report) => service::table(report, style.compact),
         _ if csv => {
             return Err(no_csv(command));
         }

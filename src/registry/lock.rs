@@ -15,6 +15,9 @@ use crate::error::{Error, Exit, Result};
 /// The key of the advisory lock: the letters `pgbaton` and a zero. Never changed, for versions must see each other.
 pub const KEY: i64 = i64::from_be_bytes(*b"pgbaton\0");
 
+/// The class of the advisory locks by which daemons vote, one for each cluster: the letters `pgbL`. Never changed either.
+pub const VOTE: i32 = i32::from_be_bytes(*b"pgbL");
+
 /// Takes the lock, without waiting; `$1` is [`KEY`]. Locks are per database, so every session uses the node's own one.
 pub const TRY_LOCK: &str = "SELECT pg_catalog.pg_try_advisory_lock($1::pg_catalog.int8)::pg_catalog.text";
 

@@ -319,9 +319,9 @@ ERROR: invalid value "elsewhere" for option "--copy-external-config-files"
 DETAIL: It is one of samepath, pgdata.
 HINT: Try "pgbaton standby clone --help".
 $ pgbaton daemon start
-ERROR: unrecognized command "daemon"
-DETAIL: pgbaton 0.2.0 does not have it yet. A repmgrd that runs here continues to work, and so does "repmgr daemon".
-HINT: Try "pgbaton --help".
+ERROR: unrecognized command "daemon start"
+DETAIL: pgbaton 0.2.0 does not have it yet. A repmgrd that runs here continues to work, and so does "repmgr daemon start".
+HINT: Try "pgbaton daemon --help".
 $ pgbaton cluster cleanup -k soon
 ERROR: invalid value "soon" for option "--keep-history"
 DETAIL: It is a number.

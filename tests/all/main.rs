@@ -22,6 +22,7 @@ mod check;
 mod cli;
 mod clone;
 mod connections;
+mod daemon;
 mod examples;
 mod failed;
 mod far_end;

@@ -630,7 +630,8 @@ fn watching_ends_with_the_exit_code_of_the_last_picture() {
     assert_eq!(output.stderr.matches("is unreachable").count(), pictures, "{output:?}");
     // One document per line, and none for the end. Each says what is wrong with the configuration, as that of a single run does.
     let text = std::fs::read_to_string(nodes[0].config()).unwrap();
-    std::fs::write(nodes[0].config(), format!("{text}failover = \"automatic\"\n")).unwrap();
+    std::fs::write(nodes[0].config(), format!("{text}failover = \"automatic\"\nfollow_command = \"true\"\n"))
+        .unwrap();
     let single = show(&nodes[0]).json();
     assert_eq!(single["issues"][0]["code"], "config_conflict", "{single:#}");
     let running = watch(&["--json"]);

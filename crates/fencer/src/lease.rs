@@ -85,6 +85,12 @@ impl Lease {
         }
     }
 
+    /// Ends the lease, whatever the deadline. It is final as at the deadline.
+    pub fn end(&mut self, now: Time) {
+        self.deadline = Some(now);
+        self.look(now);
+    }
+
     /// The server is down: the deadline has done its work. That the lease has ended stays.
     pub const fn fenced(&mut self) {
         self.deadline = None;
@@ -125,6 +131,18 @@ mod tests {
         lease.disarm(250).unwrap();
         lease.look(1000);
         assert!(!lease.has_ended());
+    }
+
+    #[test]
+    fn a_lease_that_is_ended_before_its_deadline_has_ended_for_good() {
+        let mut lease = Lease::default();
+        lease.arm(100, 10).unwrap();
+        lease.end(20);
+        assert!(lease.has_ended());
+        assert_eq!(lease.arm(200, 21), Err(Refused::Ended));
+        let mut none = Lease::default();
+        none.end(20);
+        assert!(none.has_ended());
     }
 
     #[test]

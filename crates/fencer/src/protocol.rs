@@ -32,6 +32,8 @@ pub enum Request {
     RemoveSignal,
     /// The server is a standby.
     Reset,
+    /// End the lease, and stop the server, now.
+    Fence,
 }
 
 impl Request {
@@ -44,6 +46,7 @@ impl Request {
             Self::Disarm => (2, 0),
             Self::RemoveSignal => (3, 0),
             Self::Reset => (4, 0),
+            Self::Fence => (5, 0),
         };
         let mut bytes = [0; REQUEST];
         let [version, place, _, _, _, _, _, _, rest @ ..] = &mut bytes;
@@ -62,6 +65,7 @@ impl Request {
             (2, 0) => Self::Disarm,
             (3, 0) => Self::RemoveSignal,
             (4, 0) => Self::Reset,
+            (5, 0) => Self::Fence,
             _ => return None,
         })
     }
@@ -182,8 +186,14 @@ mod tests {
 
     #[test]
     fn requests_are_read_as_they_were_written() {
-        let all =
-            [Request::Status, Request::Arm(u64::MAX), Request::Disarm, Request::RemoveSignal, Request::Reset];
+        let all = [
+            Request::Status,
+            Request::Arm(u64::MAX),
+            Request::Disarm,
+            Request::RemoveSignal,
+            Request::Reset,
+            Request::Fence,
+        ];
         for request in all {
             assert_eq!(Request::parse(&request.bytes()), Some(request));
         }

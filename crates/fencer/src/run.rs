@@ -186,6 +186,10 @@ impl Fencer {
             Request::Status => true,
             Request::Arm(deadline) => self.lease.arm(deadline, time).is_ok() && self.keep(),
             Request::Disarm => self.lease.disarm(time).is_ok() && self.keep(),
+            Request::Fence => {
+                self.lease.end(time);
+                self.keep()
+            }
             Request::RemoveSignal => self.lease.lasts(time).is_ok() && self.server.remove_signal().is_ok(),
             Request::Reset => {
                 // While something works there that is no standby, there is something to be fenced.

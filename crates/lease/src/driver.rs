@@ -12,6 +12,7 @@ mod sessions;
 use crate::event::{Action, Ask, Event, Op, Word};
 use crate::mailbox::{Incarnation, NodeId, Status};
 use crate::members::Members;
+use crate::outlook::best;
 use crate::params::Params;
 use crate::state::State;
 use crate::step::step;
@@ -92,6 +93,17 @@ pub enum Output {
     Act(Action),
 }
 
+/// The lock that commands take for what they do with this server: a pause ends only while the daemon has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandLock {
+    /// Nobody has tried to take it.
+    NotTried,
+    /// The daemon has it.
+    Taken,
+    /// A command has it.
+    Refused,
+}
+
 /// What happens to the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -105,6 +117,10 @@ pub enum Input {
     Event(Event),
     /// The server has stopped for a hand-over, and its WAL ends here.
     Shutdown(u64),
+    /// What has become of the lock of commands. [`Driver::wants_command_lock`] asks for it.
+    CommandLock(CommandLock),
+    /// Something is asked within this process: by the daemon itself, not by way of a server.
+    Ask(Op, Ask),
     /// Time has passed.
     Wake,
 }
@@ -166,6 +182,9 @@ pub struct Driver<const N: usize> {
     noted: Option<(Op, Time)>,
     /// The hand-over that was refused last: it is not agreed to again.
     refused: Option<Op>,
+    /// The lock of commands, and whether it is wanted.
+    command_lock: CommandLock,
+    wants_command_lock: bool,
 }
 
 impl<const N: usize> Driver<N> {
@@ -195,7 +214,57 @@ impl<const N: usize> Driver<N> {
             shutdown: None,
             noted: None,
             refused: None,
+            command_lock: CommandLock::Taken,
+            wants_command_lock: false,
         }
+    }
+
+    /// Says whether the lock of commands is needed to go on. [`Input::CommandLock`] tells what came of it, also when it is given back. Until
+    /// something else is told, the driver takes it for taken.
+    #[must_use]
+    pub const fn wants_command_lock(&self) -> bool {
+        self.wants_command_lock
+    }
+
+    /// Returns the place of a node, and makes one if there is room: nodes that are registered later are members later.
+    pub fn place_of(&mut self, id: NodeId) -> Option<Node> {
+        let known = self.ids.iter().position(|known| *known == id);
+        let place = known.or_else(|| self.ids.iter().position(|known| *known == 0))?;
+        *self.ids.get_mut(place)? = id;
+        Node::try_from(place).ok()
+    }
+
+    /// Sets the priority of the node at a place.
+    pub fn set_priority(&mut self, node: Node, priority: u32) {
+        if let Some(known) = self.priorities.get_mut(usize::from(node)) {
+            *known = priority;
+        }
+    }
+
+    /// Returns the ID of the node at a place; 0 where there is none.
+    #[must_use]
+    pub fn id_of(&self, node: Node) -> NodeId {
+        self.id(node)
+    }
+
+    /// Returns what was seen last of a voter, and when.
+    #[must_use]
+    pub fn last_seen(&self, voter: Node) -> Option<(Time, &View)> {
+        self.seen.get(usize::from(voter))?.as_ref().map(|seen| (seen.at, &seen.view))
+    }
+
+    /// Returns the standby that would be the best primary, of those that stand for election and were seen lately.
+    #[must_use]
+    pub fn best_heir(&self, now: Time) -> Option<Node> {
+        let others: Vec<_> =
+            self.standbys(now).into_iter().filter(|standby| standby.node != self.state.me).collect();
+        best(&others).map(|best| best.node)
+    }
+
+    /// Returns what this daemon says of itself on every server.
+    #[must_use]
+    pub fn own_line(&self) -> String {
+        self.line(self.state.me)
     }
 
     /// Takes note of what happens, and says what to do. The time of the core is looked at first, whatever has happened.
@@ -207,6 +276,13 @@ impl<const N: usize> Driver<N> {
             Input::Replied(voter, backend, reply) => self.replied(voter, backend, reply, now, &mut out),
             Input::Event(event) => self.tell(event, now, &mut out),
             Input::Shutdown(end) => self.shutdown = Some(end),
+            Input::CommandLock(lock) => {
+                self.command_lock = lock;
+                self.wants_command_lock = false;
+                let me = self.state.me;
+                self.read_requests(me, now, &mut out);
+            }
+            Input::Ask(op, ask) => self.tell(Event::Ask(op, ask), now, &mut out),
             Input::Wake => {}
         }
         self.pursue_hand_over(now, &mut out);

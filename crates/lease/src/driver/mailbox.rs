@@ -1,6 +1,6 @@
 //! What others ask, and what this daemon shows of itself.
 
-use super::{Answered, Driver, Output, SHOWN};
+use super::{Answered, CommandLock, Driver, Output, SHOWN};
 use crate::event::{Ask, Event, Flag, Op, Refusal, Word};
 use crate::mailbox::{Request, Role, Saying, Status};
 use crate::state::Stage;
@@ -18,11 +18,15 @@ impl<const N: usize> Driver<N> {
         let requests: Vec<Request> = view
             .requests
             .iter()
-            .filter_map(|line| Request::parse(line, |id| self.place(id), true))
+            .filter_map(|line| {
+                Request::parse(line, |id| self.place(id), self.command_lock == CommandLock::Taken)
+            })
             .filter(|request| request.to == self.id(me))
             .collect();
         let is_shown = |answered: &Answered| {
-            requests.iter().any(|request| (request.op, request.ask) == (answered.op, answered.ask))
+            requests
+                .iter()
+                .any(|request| (request.op, unlocked(request.ask)) == (answered.op, unlocked(answered.ask)))
         };
         if self.answered.as_ref().is_some_and(|answered| answered.until <= now || !is_shown(answered)) {
             self.answered = None;
@@ -30,6 +34,11 @@ impl<const N: usize> Driver<N> {
         // One at a time: who comes later waits until the one before has read its answer.
         let next = requests.first().filter(|_| self.answered.is_none());
         if let Some(request) = next.filter(|request| request.incarnation == self.incarnation) {
+            let ends_pause = matches!(request.ask, Ask::Ending(..) | Ask::Clear { .. });
+            if ends_pause && self.command_lock == CommandLock::NotTried {
+                self.wants_command_lock = true;
+                return;
+            }
             self.answer(request.op, request.ask, now, out);
         }
     }
@@ -108,5 +117,14 @@ impl<const N: usize> Driver<N> {
             Word::No(refusal) => Saying::No(refusal),
         };
         Some((answered.op, saying))
+    }
+}
+
+/// The same question, whoever has the lock of commands.
+const fn unlocked(ask: Ask) -> Ask {
+    match ask {
+        Ask::Ending(epoch, _) => Ask::Ending(epoch, false),
+        Ask::Clear { armed, ended, .. } => Ask::Clear { armed, ended, locked: false },
+        other => other,
     }
 }

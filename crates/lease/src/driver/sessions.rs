@@ -1,8 +1,9 @@
 //! The sessions: opened, asked, given up.
 
-use super::{Asked, Driver, HASTE, Output, Query, Reply, Seen, Session, View};
+use super::{Asked, CommandLock, Driver, HASTE, Output, Query, Reply, Seen, Session, View};
 use crate::event::{Ask, Epoch, Event, Flag};
 use crate::mailbox::{Role, Saying};
+use crate::members::Version;
 use crate::time::{Moment, Ms, Time};
 use crate::votes::{Backend, Node};
 
@@ -170,6 +171,10 @@ impl<const N: usize> Driver<N> {
     ) {
         let me = self.state.me;
         if voter == me {
+            // What this node knows after a restart may be older than its own copy.
+            if view.members.version > self.state.members.version {
+                self.tell(Event::MembersWritten(view.members), now, out);
+            }
             self.see_armed_leader(view, now, out);
             self.forget_what_was_agreed(view, now, out);
             if view.timeline != self.state.timeline && !view.in_recovery {
@@ -223,6 +228,10 @@ impl<const N: usize> Driver<N> {
         if !matches!(state.flag, Flag::Held | Flag::Full | Flag::Ending) || state.may_write() {
             return;
         }
+        // The first time only where the row is to be seen that says so: a node that loses its state later has to know that it had one.
+        if view.members.version == Version::default() {
+            return;
+        }
         let Some(Some(holder)) = view.holder else { return };
         let (timeline, counter) = holder.pause;
         let leads = holder.role == Role::Leader && matches!(holder.flag, Flag::Active | Flag::Ending);
@@ -232,6 +241,14 @@ impl<const N: usize> Driver<N> {
             } else {
                 0
             };
+            match self.command_lock {
+                CommandLock::Taken => {}
+                CommandLock::NotTried => {
+                    self.wants_command_lock = true;
+                    return;
+                }
+                CommandLock::Refused => return,
+            }
             let armed = Some(Epoch { timeline, counter, op });
             self.tell(Event::Ask(0, Ask::Clear { armed, ended: None, locked: true }), now, out);
         }

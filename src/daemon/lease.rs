@@ -1,0 +1,602 @@
+//! The lease's thread: the driver, its sessions, and the link to the fencer. Nothing here waits for a disk, a program or a person.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgbaton_lease::driver::{CommandLock, Driver, Input, Output, Query};
+use pgbaton_lease::mailbox::NodeId;
+use pgbaton_lease::votes::{Backend, Node, Nodes};
+use pgbaton_lease::{Action, Ask, Event, Flag, Members, Op, Params, Server, State, Time, Version, Why};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::fencer::{self, Held, Wanted};
+use super::view::{self, Answer, Terms};
+use crate::observe::local_daemon::StartAnswer;
+use crate::pg::client::Session;
+use crate::pg::connect::{ConnectOptions, connect};
+use crate::pg::conninfo::Conninfo;
+use crate::system::clock;
+use crate::system::environment::Environment;
+
+/// The most nodes of a cluster with daemons.
+pub const MOST: usize = 16;
+
+/// How long the start guard waits for this thread to learn that the server is down.
+const LEARNS: Duration = Duration::from_millis(800);
+
+/// A node that this daemon speaks to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its number in `repmgr.nodes`.
+    pub id: NodeId,
+    /// Its priority in an election.
+    pub priority: u32,
+    /// How it is reached.
+    pub conninfo: Conninfo,
+}
+
+/// What the watcher of the local server sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which start of the server: it grows.
+    pub generation: u64,
+    /// A postmaster runs, or other processes are left.
+    pub is_up: bool,
+    /// `standby.signal` is in the data directory.
+    pub has_signal: bool,
+    /// A promotion is requested.
+    pub is_promoting: bool,
+}
+
+/// What the lease's thread is told.
+#[derive(Debug)]
+pub enum Told {
+    /// What has become of the local server.
+    Local(Seen),
+    /// Something that was done, or has happened.
+    Event(Event),
+    /// Where the WAL of the server ends that was stopped for a hand-over.
+    Shutdown(u64),
+    /// Something is asked by the daemon itself.
+    Ask(Op, Ask),
+    /// The nodes, as the metadata has them now.
+    Peers(Vec<Peer>),
+    /// The flag is on disk.
+    FlagWritten,
+    /// What has become of the lock of commands.
+    CommandLock(CommandLock),
+    /// The start guard asks.
+    MayStart(oneshot::Sender<StartAnswer>),
+}
+
+/// What the rest of the daemon has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Something that is not done in a session.
+    Act(Action),
+    /// Write the row of the members.
+    WriteMembers(Members, Vec<NodeId>, Vec<NodeId>),
+    /// The session of a promotion has ended without an answer, and this process of the server with it, if it is known.
+    CheckPromotion(Option<i32>),
+    /// Take the lock of commands.
+    TakeCommandLock,
+}
+
+/// What the daemon knows at a moment, for everything outside of the lease's thread.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What the core knows.
+    pub state: State<MOST>,
+    /// When.
+    pub at: Time,
+    /// The IDs by their places.
+    pub ids: BTreeMap<Node, NodeId>,
+    /// The node that leads as far as is seen: its server accepts writes, on the highest timeline.
+    pub leader: Option<NodeId>,
+    /// The own server streams WAL: for how many milliseconds nothing has come.
+    pub silent: Option<u64>,
+    /// When the own server last answered.
+    pub answered: Option<Time>,
+    /// The best standby to hand over to.
+    pub heir: Option<NodeId>,
+    /// Which copy of the members each voter has shown.
+    pub shown: BTreeMap<NodeId, Version>,
+}
+
+impl Snapshot {
+    /// Says whether this node leads.
+    pub fn leads(&self) -> bool {
+        self.state.leads(self.at)
+    }
+
+    /// Returns the ID of a node.
+    pub fn id(&self, node: Node) -> Option<NodeId> {
+        self.ids.get(&node).copied()
+    }
+}
+
+/// What the thread begins with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The times.
+    pub params: Params,
+    /// What the core knows at first.
+    pub state: State<MOST>,
+    /// The nodes, this one included, in the order of their places.
+    pub peers: Vec<Peer>,
+    /// See [`view::cluster_key`].
+    pub cluster_key: i32,
+    /// Which start of the daemon.
+    pub incarnation: u16,
+    /// Makes the waiting times of daemons differ.
+    pub random: u64,
+    /// The fencer; None for a witness, which has nothing to fence.
+    pub fencer: Option<fencer::Place>,
+    /// How connections are made.
+    pub environment: Environment,
+}
+
+/// The ends of the thread's channels.
+#[derive(Debug)]
+pub struct Channels {
+    /// What it is told.
+    pub told: mpsc::UnboundedReceiver<Told>,
+    /// What it orders.
+    pub orders: mpsc::UnboundedSender<Order>,
+    /// What it knows.
+    pub snapshot: watch::Sender<Option<Snapshot>>,
+}
+
+/// What comes from a session.
+#[derive(Debug)]
+enum Heard {
+    Opened(Node, Backend),
+    Closed(Node, Backend),
+    Replied(Node, Backend, Box<Answer>),
+}
+
+/// A session that is open or being opened.
+#[derive(Debug)]
+struct Running {
+    backend: Backend,
+    asks: mpsc::UnboundedSender<(Query, String)>,
+    task: JoinHandle<()>,
+    /// Which start of the own server it was opened to.
+    generation: u64,
+}
+
+/// Reads the clock of the lease.
+pub fn now() -> Time {
+    Time(u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Runs the lease until the other end of the channel is closed.
+pub async fn run(beginning: Beginning, channels: Channels) {
+    let (wanted, wanted_there) = watch::channel(Wanted::Nothing { is_standby: false });
+    let (held_there, held) = watch::channel(Held::default());
+    if let Some(place) = beginning.fencer.clone() {
+        tokio::spawn(fencer::keep(place, wanted_there, held_there));
+    }
+    let (heard_here, heard) = mpsc::unbounded_channel();
+    let mut ids = [0; MOST];
+    let mut priorities = [0; MOST];
+    for ((peer, id), priority) in beginning.peers.iter().zip(&mut ids).zip(&mut priorities) {
+        (*id, *priority) = (peer.id, peer.priority);
+    }
+    let mut driver = Driver::new(
+        beginning.params,
+        beginning.state,
+        (ids, priorities),
+        beginning.incarnation,
+        beginning.random,
+        now(),
+    );
+    let not_tried = driver.handle(now(), Input::CommandLock(CommandLock::NotTried));
+    let mut lease = Lease {
+        params: beginning.params,
+        driver,
+        conninfos: beginning.peers.iter().map(|peer| (peer.id, peer.conninfo.clone())).collect(),
+        cluster_key: beginning.cluster_key,
+        environment: Arc::new(beginning.environment),
+        has_fencer: beginning.fencer.is_some(),
+        sessions: BTreeMap::new(),
+        heard_here,
+        wanted,
+        held,
+        orders: channels.orders,
+        snapshot: channels.snapshot,
+        local: None,
+        in_recovery: None,
+        own_process: None,
+        frozen: None,
+        last_line: String::new(),
+        fences: false,
+        may_start: Vec::new(),
+        asked_for_lock: false,
+    };
+    lease.perform(not_tried);
+    lease.serve(channels.told, heard).await;
+}
+
+struct Lease {
+    params: Params,
+    driver: Driver<MOST>,
+    conninfos: BTreeMap<NodeId, Conninfo>,
+    cluster_key: i32,
+    environment: Arc<Environment>,
+    has_fencer: bool,
+    sessions: BTreeMap<Node, Running>,
+    heard_here: mpsc::UnboundedSender<Heard>,
+    wanted: watch::Sender<Wanted>,
+    held: watch::Receiver<Held>,
+    orders: mpsc::UnboundedSender<Order>,
+    snapshot: watch::Sender<Option<Snapshot>>,
+    /// What the watcher saw last.
+    local: Option<Seen>,
+    /// What the own server said of itself, in this start of it.
+    in_recovery: Option<bool>,
+    /// The session to the own server that has answered last, and the process that serves it.
+    own_process: Option<(Backend, i32)>,
+    /// The line that is shown until the flag is on disk.
+    frozen: Option<String>,
+    /// The line that was shown last.
+    last_line: String,
+    /// The fencer was told to fence, and the server is no standby yet.
+    fences: bool,
+    may_start: Vec<(Instant, oneshot::Sender<StartAnswer>)>,
+    asked_for_lock: bool,
+}
+
+impl Lease {
+    async fn serve(
+        &mut self,
+        mut told: mpsc::UnboundedReceiver<Told>,
+        mut heard: mpsc::UnboundedReceiver<Heard>,
+    ) {
+        loop {
+            self.publish();
+            let time = now();
+            let wait = Duration::from_millis(self.driver.wake_at(time).since(time).max(1));
+            tokio::select! {
+                biased;
+                said = told.recv() => match said {
+                    Some(said) => self.told(said),
+                    None => return,
+                },
+                Some(said) = heard.recv() => self.heard(said),
+                () = sleep_until(Instant::now() + wait) => self.handle(Input::Wake),
+            }
+            self.answer_guards();
+        }
+    }
+
+    fn me(&self) -> Node {
+        self.driver.state.me
+    }
+
+    fn handle(&mut self, input: Input) {
+        let outputs = self.driver.handle(now(), input);
+        self.perform(outputs);
+    }
+
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Local(seen) => self.local_is(seen),
+            Told::Event(event) => self.handle(Input::Event(event)),
+            Told::Shutdown(end) => self.handle(Input::Shutdown(end)),
+            Told::Ask(op, ask) => self.handle(Input::Ask(op, ask)),
+            Told::CommandLock(lock) => {
+                self.asked_for_lock = false;
+                self.handle(Input::CommandLock(lock));
+            }
+            Told::FlagWritten => {
+                self.frozen = None;
+                self.handle(Input::Wake);
+            }
+            Told::Peers(peers) => {
+                for peer in peers {
+                    if let Some(node) = self.driver.place_of(peer.id) {
+                        self.driver.set_priority(node, peer.priority);
+                    }
+                    self.conninfos.insert(peer.id, peer.conninfo);
+                }
+            }
+            Told::MayStart(answer) => self.may_start.push((Instant::now() + LEARNS, answer)),
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        let is_present = |lease: &Self, voter, backend| {
+            lease.sessions.get(&voter).is_some_and(|one| one.backend == backend)
+        };
+        match heard {
+            Heard::Opened(voter, backend) if is_present(self, voter, backend) => {
+                self.handle(Input::Opened(voter, backend));
+            }
+            Heard::Closed(voter, backend) if is_present(self, voter, backend) => {
+                self.ended(voter, backend);
+            }
+            Heard::Replied(voter, backend, answer) if is_present(self, voter, backend) => {
+                self.replied(voter, backend, *answer);
+            }
+            _ => {}
+        }
+    }
+
+    /// A session has ended by itself, or is of no use any more.
+    fn ended(&mut self, voter: Node, backend: Backend) {
+        let outputs = self.driver.handle(now(), Input::Closed(voter, backend));
+        // A promotion that was asked for in it is looked after by the process that served it.
+        self.perform(outputs);
+        if self.sessions.get(&voter).is_some_and(|one| one.backend == backend)
+            && let Some(one) = self.sessions.remove(&voter)
+        {
+            one.task.abort();
+        }
+    }
+
+    fn replied(&mut self, voter: Node, backend: Backend, answer: Answer) {
+        let mut reply = answer.reply;
+        if let Some((version, data, voters)) = answer.members {
+            let mut places = |ids: &[NodeId]| -> Option<Nodes> {
+                ids.iter().map(|id| self.driver.place_of(*id)).collect()
+            };
+            // A set that has no room here is none that this daemon can take part in.
+            if let (Some(data), Some(voters)) = (places(&data), places(&voters)) {
+                reply.view.members = Members { version, data, voters };
+            }
+        }
+        if voter == self.me() {
+            self.own_process = Some((backend, answer.pid));
+            let generation = self.sessions.get(&voter).map(|one| one.generation);
+            if self.local.is_some_and(|local| local.is_up && Some(local.generation) == generation) {
+                self.in_recovery = Some(reply.view.in_recovery);
+                self.tell_server();
+            }
+        }
+        self.handle(Input::Replied(voter, backend, reply));
+    }
+
+    fn local_is(&mut self, seen: Seen) {
+        let before = self.local.replace(seen);
+        let is_other = before.is_none_or(|before| before.generation != seen.generation);
+        if is_other || !seen.is_up {
+            self.in_recovery = None;
+            let me = self.me();
+            if let Some(backend) = self.sessions.get(&me).map(|one| one.backend) {
+                self.ended(me, backend);
+            }
+        }
+        self.tell_server();
+    }
+
+    /// Tells the core what the local server is, if that is known and has changed.
+    fn tell_server(&mut self) {
+        let Some(seen) = self.local else { return };
+        let server = match (seen.is_up, self.in_recovery) {
+            (false, _) => Server::Down { signal: seen.has_signal },
+            (true, Some(false)) => Server::Primary,
+            // Once requested it goes on, although the file is gone by then.
+            (true, _) if seen.is_promoting => Server::Promoting,
+            (true, Some(true)) => Server::Standby,
+            // It starts: what it will be is not known.
+            (true, None) => return,
+        };
+        if server != self.driver.state.server {
+            self.handle(Input::Event(Event::Server(server)));
+        }
+    }
+
+    fn perform(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Open(voter, backend) => self.open(voter, backend),
+                Output::Close(voter, backend) => {
+                    if self.sessions.get(&voter).is_some_and(|one| one.backend == backend)
+                        && let Some(one) = self.sessions.remove(&voter)
+                    {
+                        one.task.abort();
+                    }
+                }
+                Output::Send(voter, backend, query, line) => self.send(voter, backend, query, line),
+                Output::CheckPromotion(backend) => {
+                    let pid = self.own_process.filter(|(of, _)| *of == backend).map(|(_, pid)| pid);
+                    self.order(Order::CheckPromotion(pid));
+                }
+                Output::Act(Action::WriteFlag(flag, epoch)) => {
+                    self.frozen.get_or_insert_with(|| self.last_line.clone());
+                    self.order(Order::Act(Action::WriteFlag(flag, epoch)));
+                }
+                Output::Act(Action::WriteMembers(members)) => {
+                    let ids = |nodes: Nodes| nodes.iter().map(|node| self.driver.id_of(node)).collect();
+                    let (data, voters) = (ids(members.data), ids(members.voters));
+                    self.order(Order::WriteMembers(members, data, voters));
+                }
+                Output::Act(Action::Fence(why)) => {
+                    self.fences = true;
+                    self.order(Order::Act(Action::Fence(why)));
+                }
+                Output::Act(Action::Answer(..)) => {}
+                Output::Act(action) => self.order(Order::Act(action)),
+            }
+        }
+        if self.driver.wants_command_lock() && !self.asked_for_lock {
+            self.asked_for_lock = true;
+            self.order(Order::TakeCommandLock);
+        }
+        self.tell_fencer();
+    }
+
+    fn order(&self, order: Order) {
+        // Without the other end the daemon ends.
+        let _ = self.orders.send(order);
+    }
+
+    /// Lets the fencer know what is wanted of it.
+    fn tell_fencer(&mut self) {
+        let state = &self.driver.state;
+        let is_standby = state.server == Server::Standby && !state.requested;
+        if is_standby {
+            self.fences = false;
+        }
+        let wanted = match state.fence_at() {
+            _ if state.lapsed || self.fences => Wanted::Now,
+            Some(Time(deadline)) => Wanted::At(deadline),
+            // Until the flag is on disk the fencer stays armed.
+            None if self.frozen.is_some() => return,
+            None => Wanted::Nothing { is_standby },
+        };
+        self.wanted.send_if_modified(|known| std::mem::replace(known, wanted) != wanted);
+    }
+
+    fn open(&mut self, voter: Node, backend: Backend) {
+        let (asks, asked) = mpsc::unbounded_channel();
+        let conninfo = self.conninfos.get(&self.driver.id_of(voter)).cloned();
+        let silence = self.params.silence;
+        let setting = Setting {
+            voter,
+            backend,
+            cluster_key: self.cluster_key,
+            silence,
+            lease: Duration::from_millis(self.params.lease),
+            environment: Arc::clone(&self.environment),
+            heard: self.heard_here.clone(),
+            held: self.has_fencer.then(|| self.held.clone()),
+            ids: (0..MOST)
+                .filter_map(|node| Node::try_from(node).ok())
+                .map(|node| (node, self.driver.id_of(node)))
+                .collect(),
+        };
+        let task = tokio::task::spawn_local(async move {
+            let heard = setting.heard.clone();
+            if let Some(conninfo) = conninfo {
+                setting.serve(&conninfo, asked).await;
+            }
+            let _gone = heard.send(Heard::Closed(voter, backend));
+        });
+        let generation = self.local.map_or(0, |local| local.generation);
+        self.sessions.insert(voter, Running { backend, asks, task, generation });
+    }
+
+    fn send(&mut self, voter: Node, backend: Backend, query: Query, line: String) {
+        let shown = self.frozen.clone().filter(|line| !line.is_empty()).unwrap_or(line);
+        self.last_line.clone_from(&shown);
+        if let Some(one) = self.sessions.get(&voter).filter(|one| one.backend == backend) {
+            let _gone = one.asks.send((query, shown));
+        }
+    }
+
+    fn answer_guards(&mut self) {
+        let (state, time) = (&self.driver.state, now());
+        let paused = state.flag == Flag::Full;
+        let may = state.may_start_as_primary(time);
+        let is_down = self.local.is_some_and(|local| !local.is_up);
+        let present = Instant::now();
+        let mut waiting = Vec::new();
+        for (until, answer) in self.may_start.drain(..) {
+            let said = match () {
+                () if paused => StartAnswer::Paused,
+                () if may => StartAnswer::Yes,
+                () if is_down || present >= until => StartAnswer::No,
+                () => {
+                    waiting.push((until, answer));
+                    continue;
+                }
+            };
+            let _gone = answer.send(said);
+        }
+        self.may_start = waiting;
+    }
+
+    fn publish(&mut self) {
+        let (driver, time) = (&self.driver, now());
+        let state = driver.state;
+        let places = || (0..MOST).filter_map(|node| Node::try_from(node).ok());
+        let views = || places().filter_map(|node| driver.last_seen(node).map(|(at, view)| (node, at, view)));
+        let recent = 4 * self.params.heartbeat;
+        let leader = views()
+            .filter(|(node, at, view)| {
+                !view.in_recovery && state.members.data.has(*node) && time.since(*at) < recent
+            })
+            .max_by_key(|(_, _, view)| view.timeline)
+            .map(|(node, _, _)| driver.id_of(node));
+        let own = driver.last_seen(state.me);
+        let snapshot = Snapshot {
+            state,
+            at: time,
+            ids: places().map(|node| (node, driver.id_of(node))).filter(|(_, id)| *id != 0).collect(),
+            leader,
+            silent: own.and_then(|(at, view)| Some(view.silent? + time.since(at))),
+            answered: own.map(|(at, _)| at),
+            heir: driver.best_heir(time).map(|node| driver.id_of(node)),
+            shown: views().map(|(node, _, view)| (driver.id_of(node), view.members.version)).collect(),
+        };
+        self.snapshot.send_replace(Some(snapshot));
+    }
+}
+
+/// What a session needs.
+struct Setting {
+    voter: Node,
+    backend: Backend,
+    cluster_key: i32,
+    silence: u64,
+    lease: Duration,
+    environment: Arc<Environment>,
+    heard: mpsc::UnboundedSender<Heard>,
+    held: Option<watch::Receiver<Held>>,
+    ids: BTreeMap<Node, NodeId>,
+}
+
+impl Setting {
+    /// Opens a session and asks in it, until it ends.
+    async fn serve(mut self, conninfo: &Conninfo, mut asked: mpsc::UnboundedReceiver<(Query, String)>) {
+        let options = ConnectOptions {
+            deadline: self.lease,
+            query_deadline: self.lease,
+            application_name: Some("pgbaton lease".to_string()),
+            ..ConnectOptions::default()
+        };
+        let Ok(session) = connect(conninfo, &self.environment, &options).await else { return };
+        let version = session.server_version_num();
+        if session.batch(&view::beginning(version, self.silence)).await.is_err() {
+            return;
+        }
+        if self.heard.send(Heard::Opened(self.voter, self.backend)).is_err() {
+            return;
+        }
+        let mut terms = Terms { version, cluster_key: self.cluster_key, has_members: false };
+        while let Some((query, line)) = asked.recv().await {
+            let Some(answer) = self.ask(&session, terms, query, &line).await else { return };
+            terms.has_members = answer.has_members;
+            if self.heard.send(Heard::Replied(self.voter, self.backend, Box::new(answer))).is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn ask(&mut self, session: &Session, terms: Terms, query: Query, line: &str) -> Option<Answer> {
+        if query == Query::Promote {
+            // Whatever becomes of this process from here on, the fencer will stop a server that has no lease.
+            let held = self.held.as_mut()?;
+            let armed = held.wait_for(|held| held.is_armed(now().0));
+            timeout(self.lease, armed).await.ok()?.ok()?;
+        }
+        let to = |node: Node| self.ids.get(&node).copied().unwrap_or_default();
+        let text = view::statements(terms, query, line, to);
+        let rows = session.query(&text, &[]).await.ok()?;
+        view::read(terms, &rows).ok()
+    }
+}
+
+/// Says why a server is fenced, for people.
+pub fn why(why: Why) -> &'static str {
+    match why {
+        Why::LeaseEnded => "its lease has ended",
+        Why::NoLease => "it accepts writes without a lease",
+        Why::OtherLeader => "another node is the primary on a later timeline",
+    }
+}

@@ -1,0 +1,211 @@
+//! What the daemon reads from the metadata, and writes into it. Each call has a short time: the server may hang.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use pgbaton_lease::Version;
+use pgbaton_lease::mailbox::NodeId;
+
+use super::lease::Peer;
+use crate::config::Config;
+use crate::context::Context;
+use crate::operation::event_hook::{Event, hook, record_event, run_hook};
+use crate::pg::client::{Session, SqlError};
+use crate::pg::connect::{ConnectOptions, connect};
+use crate::pg::conninfo::Conninfo;
+use crate::pg::statement::Statement;
+use crate::plan::parts::new_primary;
+use crate::registry::{NodeRow, NodeType, node};
+use crate::secret::Secrets;
+use crate::system::process::ChildContext;
+use crate::ui::Level;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The members, as they are recorded: one row. Its being there says that the cluster has had a leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembersRow {
+    /// See [`super::view::cluster_key`]: a witness, whose system identifier is another one, learns it from here.
+    pub cluster_key: i32,
+    /// Which copy.
+    pub version: Version,
+    /// The nodes with data.
+    pub data: Vec<NodeId>,
+    /// All that vote.
+    pub voters: Vec<NodeId>,
+}
+
+/// Makes the table.
+const TABLE: &str = "CREATE SCHEMA IF NOT EXISTS pgbaton; \
+    CREATE TABLE IF NOT EXISTS pgbaton.lease (\
+      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), \
+      cluster_key integer NOT NULL, \
+      timeline bigint NOT NULL, \
+      counter bigint NOT NULL, \
+      data integer[] NOT NULL, \
+      voters integer[] NOT NULL)";
+
+impl MembersRow {
+    /// Writes the row where there is none, or an older one.
+    fn statement(&self) -> Statement {
+        let array = |ids: &[NodeId]| {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            format!("{{{}}}", ids.join(","))
+        };
+        Statement::new(
+            "INSERT INTO pgbaton.lease AS l (cluster_key, timeline, counter, data, voters) \
+             VALUES ($1::integer, $2::bigint, $3::bigint, $4::integer[], $5::integer[]) \
+             ON CONFLICT (only_row) DO UPDATE SET cluster_key = excluded.cluster_key, timeline = excluded.timeline, \
+               counter = excluded.counter, data = excluded.data, voters = excluded.voters \
+             WHERE (l.timeline, l.counter) < (excluded.timeline, excluded.counter)",
+        )
+        .bind(self.cluster_key)
+        .bind(self.version.timeline)
+        .bind(self.version.counter)
+        .bind(array(&self.data))
+        .bind(array(&self.voters))
+    }
+
+    async fn write(&self, session: &Session) -> Result<(), SqlError> {
+        session.batch(TABLE).await?;
+        session.transaction(&[self.statement()]).await
+    }
+}
+
+async fn open(context: &Context, conninfo: &Conninfo) -> anyhow::Result<Session> {
+    let options =
+        ConnectOptions { deadline: PATIENCE, query_deadline: PATIENCE, ..ConnectOptions::default() };
+    Ok(connect(conninfo, &context.environment, &options).await?)
+}
+
+async fn open_local(context: &Context) -> anyhow::Result<Session> {
+    let conninfo = context.local_conninfo().map_err(|error| anyhow!(error.message.clone()))?;
+    open(context, &conninfo).await
+}
+
+/// Writes the row of the members on the own server.
+///
+/// # Errors
+/// Those of the server.
+pub async fn write_members(context: &Context, row: &MembersRow) -> Result<(), SqlError> {
+    let session = open_local(context).await.map_err(|error| SqlError::answer(format!("{error:#}")))?;
+    row.write(&session).await
+}
+
+/// Writes a copy of the row on a witness, which gets no WAL.
+///
+/// # Errors
+/// Those of the server, or if it is not registered.
+pub async fn copy_members(context: &Context, id: NodeId, row: &MembersRow) -> anyhow::Result<()> {
+    let local = open_local(context).await?;
+    let rows = node::read_all(&local).await?;
+    let witness = rows
+        .iter()
+        .find(|row| NodeId::try_from(row.node_id) == Ok(id))
+        .with_context(|| format!("node {id} is not registered"))?;
+    let session = open(context, &Conninfo::parse(&witness.conninfo)?).await?;
+    Ok(row.write(&session).await?)
+}
+
+/// Says whether the own server shows a row of the members. None if it does not answer.
+pub async fn has_members(session: &Session) -> Result<bool, SqlError> {
+    let row = session.query_one("SELECT to_regclass('pgbaton.lease') IS NOT NULL", &[]).await?;
+    if row.get(0) != Some("t") {
+        return Ok(false);
+    }
+    let row = session.query_one("SELECT count(*) FROM pgbaton.lease", &[]).await?;
+    Ok(row.get(0) != Some("0"))
+}
+
+/// Makes a peer of a row; the own one is reached as the configuration says.
+fn peer(row: &NodeRow, config: &Config) -> Option<Peer> {
+    let text = if row.node_id == config.node_id { &config.conninfo } else { &row.conninfo };
+    Some(Peer {
+        id: NodeId::try_from(row.node_id).ok()?,
+        priority: u32::try_from(row.priority).unwrap_or(0),
+        conninfo: Conninfo::parse(text).ok()?,
+    })
+}
+
+/// Returns the nodes that take part: those that are registered as active, and as what they are.
+pub fn peers_of(rows: &[NodeRow], config: &Config) -> Vec<Peer> {
+    rows.iter().filter_map(|row| peer(row, config)).collect()
+}
+
+/// Reads the nodes from the own server, and which of them this one is registered to follow.
+pub async fn peers(context: &Context, config: &Config) -> Option<(Vec<Peer>, Option<i32>)> {
+    let session = open_local(context).await.ok()?;
+    let rows = node::read_all(&session).await.ok()?;
+    let own = rows.iter().find(|row| row.node_id == config.node_id);
+    Some((peers_of(&rows, config), own.and_then(|row| row.upstream_node_id)))
+}
+
+/// Records that this node is the primary. Returns whether that is done, or was before.
+pub async fn new_primary(context: &Context, config: &Config) -> bool {
+    let recorded = async {
+        let session = open_local(context).await?;
+        let rows = node::read_all(&session).await?;
+        let own =
+            rows.iter().find(|row| row.node_id == config.node_id).context("this node is not registered")?;
+        if own.node_type == NodeType::Primary && own.active {
+            return anyhow::Ok(false);
+        }
+        let own_schema =
+            session.query_one("SELECT to_regclass('pgbaton.promotion') IS NOT NULL", &[]).await?;
+        session.transaction(&new_primary::new_primary(own, own_schema.get(0) == Some("t"))).await?;
+        Ok(true)
+    };
+    match recorded.await {
+        Ok(is_new) => {
+            if is_new {
+                let text = format!("node \"{}\" is the primary now", config.node_name);
+                context.ui.say(Level::Notice, &text);
+                event(
+                    context,
+                    open_local(context).await.ok().as_ref(),
+                    "repmgrd_failover_promote",
+                    true,
+                    &text,
+                )
+                .await;
+            }
+            true
+        }
+        Err(error) => {
+            context
+                .ui
+                .say(Level::Warning, &format!("could not record the new primary, trying again: {error:#}"));
+            false
+        }
+    }
+}
+
+/// Records an event, if a session to the primary is given, and runs the hook, which is not waited for.
+pub async fn event(
+    context: &Context,
+    primary: Option<&Session>,
+    name: &str,
+    successful: bool,
+    details: &str,
+) {
+    let Ok(config) = context.config() else { return };
+    let event = Event {
+        node_id: config.node_id,
+        event: name,
+        successful,
+        details: details.to_string(),
+        upstream: None,
+    };
+    if let Some(session) = primary {
+        record_event(context, session, &event).await;
+    }
+    if let Some(command) = hook(context, &event) {
+        let environment = context.environment.clone();
+        tokio::spawn(async move {
+            let setting =
+                ChildContext { environment: Some(&environment), secrets: Secrets::new(), inherit_pg: true };
+            let _result_is_not_used = run_hook(&command, &setting).await;
+        });
+    }
+}

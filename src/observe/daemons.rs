@@ -1,0 +1,120 @@
+//! The daemons of the cluster: asked over the servers, where each has a session.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pgbaton_lease::mailbox::{Request, Saying, Status};
+use pgbaton_lease::{Ask, Op};
+use tokio::time::{Instant, sleep};
+
+use crate::error::{Error, Exit, Result};
+use crate::facts::daemons::{self, Daemons};
+use crate::observe::under_locks::open;
+use crate::pg::client::Session;
+use crate::pg::connect::{ConnectOptions, connect};
+use crate::pg::conninfo::Conninfo;
+use crate::registry::NodeRow;
+use crate::site::Site;
+use crate::verb::Unfinished;
+
+/// How often an answer is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a daemon may take to answer: it reads what is asked with its heartbeat.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Set by the daemon for the commands that it runs.
+pub const BY_DAEMON: &str = "PGBATON_BY_DAEMON";
+
+/// What the server of a node shows.
+#[derive(Debug)]
+pub struct NodeDaemons {
+    /// The node.
+    pub row: NodeRow,
+    /// A session to its server, and what is shown there; None where it does not respond.
+    pub seen: Option<(Session, Daemons)>,
+}
+
+impl NodeDaemons {
+    /// Returns what the node's own daemon says on its own server.
+    pub fn own(&self) -> Option<&Status> {
+        self.seen.as_ref()?.1.of(self.row.node_id)
+    }
+}
+
+/// Asks all servers at once.
+pub async fn of_cluster(site: &Site, rows: &[NodeRow]) -> Vec<NodeDaemons> {
+    join_all(rows.iter().map(|row| async {
+        let seen = async {
+            let session = open(site, row).await.ok()?;
+            let daemons = daemons::read(&session).await.ok()?;
+            Some((session, daemons))
+        };
+        NodeDaemons { row: row.clone(), seen: seen.await }
+    }))
+    .await
+}
+
+/// Refuses a command that changes roles while a daemon is active that would not know of it.
+///
+/// # Errors
+/// Exit code 1.
+pub async fn refuse_beside_active(site: &Site, sessions: &[&Session]) -> Result<()> {
+    if site.verb.traits().unfinished != Some(Unfinished::Blocks) || site.environment.get(BY_DAEMON).is_some()
+    {
+        return Ok(());
+    }
+    let seen = join_all(sessions.iter().map(|session| daemons::read(session))).await;
+    let Some(active) = seen.iter().flatten().find_map(Daemons::active) else { return Ok(()) };
+    Err(Error::new(Exit::Failed, "automatic failover is active in this cluster")
+        .detail(format!(
+            "The daemon of node {} runs and is not paused: it would act against this command. Nothing was changed.",
+            active.node
+        ))
+        .hint("Pause it first: \"pgbaton service pause\"; afterwards \"pgbaton service unpause\"."))
+}
+
+/// Asks a daemon, by a session to its own server, and waits for its answer; None if none comes.
+pub async fn ask(site: &Site, row: &NodeRow, to: &Status, op: Op, ask: Ask) -> Option<(Status, Saying)> {
+    // The places of nodes are the daemon's own affair: only requests that name none are asked here.
+    let request = Request { to: to.node, incarnation: to.incarnation, op, ask };
+    let line = request.line(|_| None)?;
+    let conninfo = Conninfo::parse(&row.conninfo).ok()?;
+    let options = ConnectOptions {
+        deadline: PATIENCE,
+        query_deadline: PATIENCE,
+        application_name: Some(line),
+        ..ConnectOptions::default()
+    };
+    let session = connect(&conninfo, &site.environment, &options).await.ok()?;
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        let seen = daemons::read(&session).await.ok()?;
+        // Its session may be ending and beginning anew.
+        if let Some(status) = seen.of(row.node_id).copied() {
+            if status.incarnation != to.incarnation {
+                return None;
+            }
+            if let Some((said, saying)) = status.says
+                && said == op
+                && answers(ask, saying)
+            {
+                return Some((status, saying));
+            }
+        }
+        sleep(LOOK).await;
+    }
+    None
+}
+
+/// Says whether this is the answer to that question: what a daemon shows of the state that it is in may have the same operation.
+const fn answers(ask: Ask, saying: Saying) -> bool {
+    matches!(
+        (ask, saying),
+        (_, Saying::No(_))
+            | (Ask::Hold(_), Saying::Held)
+            | (Ask::Full { .. }, Saying::Full)
+            | (Ask::Ending(..), Saying::Ending | Saying::Armed)
+            | (Ask::Clear { .. }, Saying::Cleared)
+    )
+}

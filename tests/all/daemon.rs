@@ -1,0 +1,328 @@
+//! The daemon: automatic failover of real servers, with everything of it killed, frozen and restarted.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+use crate::support::{
+    Ledger, Nodes, Observer, Pg, Running, StopMode, TestServer, metadata, postgres, running, send, versions,
+    wait_for,
+};
+
+/// Longer than any failover of the fast profile.
+const LONG: Duration = Duration::from_secs(40);
+
+/// Longer than any test: a daemon's time is counted from its start.
+const EVER: Duration = Duration::from_secs(900);
+
+/// A cluster with a daemon beside each node.
+struct Daemons {
+    daemons: Vec<Option<Running>>,
+    nodes: Nodes,
+}
+
+impl Daemons {
+    /// Three nodes with data, whose daemons are active.
+    fn new(pg: &Pg) -> Self {
+        let mut cluster = Self::without(pg);
+        (1..=3).for_each(|id| cluster.start(id));
+        cluster.wait_until_active();
+        cluster
+    }
+
+    /// The same before any daemon has run.
+    fn without(pg: &Pg) -> Self {
+        let nodes = Nodes::new(pg, 2);
+        for id in 1..=3 {
+            let runtime = nodes.node(id).dir.join("run");
+            nodes.configure(
+                id,
+                &format!(
+                    "failover = \"automatic\"\nfailover_profile = \"fast\"\nruntime_directory = \"{}\"",
+                    runtime.display()
+                ),
+            );
+        }
+        Self { daemons: vec![None, None, None], nodes }
+    }
+
+    fn node(&self, id: usize) -> &TestServer {
+        self.nodes.node(id)
+    }
+
+    fn start(&mut self, id: usize) {
+        self.daemons[id - 1] = Some(self.node(id).pgbaton(["daemon", "run"]).spawn());
+    }
+
+    /// What the daemons say, as any node that responds sees it.
+    fn status(&self) -> Value {
+        let asked = (1..=3).find(|id| self.node(*id).is_running()).unwrap_or(1);
+        self.node(asked).pgbaton(["service", "status", "--json"]).run().json()["data"].clone()
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let status = self.status();
+        let nodes = status["nodes"].as_array().unwrap();
+        nodes.iter().map(|node| node["flag"].as_str().unwrap_or("-").to_string()).collect()
+    }
+
+    #[track_caller]
+    fn wait_until_active(&self) {
+        wait_for("all daemons to be active", LONG, || self.flags() == ["active", "active", "active"]);
+    }
+
+    fn fencer(&self, id: usize) -> Option<Pid> {
+        let data = self.node(id).data.display().to_string();
+        running("pgbaton-fencer", &data).first().copied()
+    }
+
+    /// Kills the daemon, its fencer and the server at once, as the loss of the host does.
+    fn kill_all_of(&mut self, id: usize) {
+        let daemon = self.daemons[id - 1].take().unwrap();
+        let fencer = self.fencer(id);
+        daemon.signal(Signal::KILL);
+        fencer.into_iter().for_each(|pid| send(pid, Signal::KILL));
+        self.node(id).kill9();
+        daemon.wait(EVER);
+    }
+
+    /// Waits for another primary than this one, and returns its number.
+    #[track_caller]
+    fn other_primary(&self, than: usize) -> usize {
+        let name = |id: usize| format!("node{id}");
+        let mut found = 0;
+        wait_for("another primary", LONG, || {
+            let primaries = self.nodes.primaries();
+            found = (1..=3).find(|id| *id != than && primaries.contains(&name(*id).as_str())).unwrap_or(0);
+            found != 0
+        });
+        found
+    }
+
+    /// Waits until every other node streams from this one.
+    #[track_caller]
+    fn all_stream_from(&self, id: usize) {
+        self.node(id).wait_until(
+            "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name LIKE 'node_'",
+            "2",
+            LONG,
+        );
+    }
+}
+
+impl Drop for Daemons {
+    fn drop(&mut self) {
+        for id in 1..=3 {
+            if let Some(daemon) = self.daemons[id - 1].take() {
+                if std::thread::panicking() {
+                    eprintln!("the daemon of node{id} has said:\n{}", daemon.stderr_so_far());
+                }
+                daemon.signal(Signal::KILL);
+                let _ended = daemon.wait(EVER);
+            }
+            self.fencer(id).into_iter().for_each(|pid| send(pid, Signal::KILL));
+        }
+    }
+}
+
+fn tour(pg: &Pg) {
+    let mut cluster = Daemons::new(pg);
+    let observer = Observer::begin(&cluster.nodes.servers);
+    let ledger = Ledger::begin(cluster.node(1), &cluster.nodes.servers);
+    std::thread::sleep(Duration::from_millis(500));
+    let lost = Instant::now();
+    cluster.kill_all_of(1);
+    let second = cluster.other_primary(1);
+    eprintln!("another primary after {:?}", lost.elapsed());
+    let third = 5 - second;
+    cluster.node(second).wait_until(
+        "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'",
+        "1",
+        LONG,
+    );
+    assert_eq!(
+        metadata(cluster.node(second), "SELECT type FROM repmgr.nodes ORDER BY node_id").lines().count(),
+        3
+    );
+    wait_for("the new primary to be recorded", LONG, || {
+        let recorded = metadata(
+            cluster.node(second),
+            "SELECT node_id FROM repmgr.nodes WHERE type = 'primary' AND active",
+        );
+        recorded == second.to_string()
+    });
+    // The old one comes back as a standby, by its daemon alone.
+    cluster.start(1);
+    cluster.all_stream_from(second);
+    cluster.wait_until_active();
+    let record = ledger.end();
+    observer.assert_never_two();
+    assert_eq!(cluster.nodes.primaries(), [format!("node{second}")]);
+    assert!(record.acknowledged.len() > 10);
+    let events = metadata(
+        cluster.node(second),
+        "SELECT string_agg(event, ' ' ORDER BY event) FROM repmgr.events WHERE event = 'repmgrd_failover_promote'",
+    );
+    assert_eq!(events, "repmgrd_failover_promote");
+    assert!(cluster.node(third).is_running());
+}
+
+#[test]
+fn a_lost_primary_is_replaced_and_returns_as_a_standby() {
+    tour(&postgres(15).unwrap());
+}
+
+#[test]
+fn a_lost_primary_is_replaced_on_other_versions() {
+    for pg in versions().iter().filter(|pg| pg.major != 15) {
+        tour(pg);
+    }
+}
+
+#[test]
+fn a_server_that_crashes_comes_back_in_place() {
+    let cluster = Daemons::new(&postgres(15).unwrap());
+    let timeline = cluster.node(1).control_data("Latest checkpoint's TimeLineID");
+    cluster.node(1).kill9();
+    wait_for("the primary to be back", LONG, || cluster.nodes.primaries() == ["node1"]);
+    cluster.all_stream_from(1);
+    assert_eq!(cluster.node(1).control_data("Latest checkpoint's TimeLineID"), timeline);
+    cluster.wait_until_active();
+    // So does one that an administrator restarts.
+    cluster.node(1).restart();
+    cluster.all_stream_from(1);
+    assert_eq!(cluster.nodes.primaries(), ["node1"]);
+    assert_eq!(cluster.node(1).control_data("Latest checkpoint's TimeLineID"), timeline);
+}
+
+#[test]
+fn a_server_that_stays_down_is_replaced_without_loss() {
+    let cluster = Daemons::new(&postgres(15).unwrap());
+    let observer = Observer::begin(&cluster.nodes.servers);
+    cluster.node(1).psql("CREATE TABLE kept AS SELECT 1 AS n");
+    cluster.node(1).stop(StopMode::Fast);
+    let second = cluster.other_primary(1);
+    // The role was handed over, and the old primary follows.
+    cluster.all_stream_from(second);
+    assert_eq!(cluster.node(second).psql("SELECT n FROM kept"), "1");
+    cluster.wait_until_active();
+    observer.assert_never_two();
+}
+
+#[test]
+fn a_daemon_that_is_started_again_in_time_keeps_the_lease() {
+    let mut cluster = Daemons::new(&postgres(15).unwrap());
+    for _ in 0..3 {
+        let daemon = cluster.daemons[0].take().unwrap();
+        daemon.signal(Signal::KILL);
+        daemon.wait(EVER);
+        cluster.start(1);
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(cluster.nodes.primaries(), ["node1"]);
+    }
+    cluster.wait_until_active();
+    let started = cluster.node(1).psql("SELECT pg_postmaster_start_time()");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(cluster.node(1).psql("SELECT pg_postmaster_start_time()"), started);
+}
+
+#[test]
+fn a_primary_whose_daemon_is_gone_is_stopped_and_replaced() {
+    let mut cluster = Daemons::new(&postgres(15).unwrap());
+    let observer = Observer::begin(&cluster.nodes.servers);
+    let daemon = cluster.daemons[0].take().unwrap();
+    daemon.signal(Signal::KILL);
+    daemon.wait(EVER);
+    let second = cluster.other_primary(1);
+    assert!(!cluster.node(1).is_running(), "the fencer has stopped it before");
+    assert!(cluster.node(1).data.join("standby.signal").exists());
+    cluster.start(1);
+    cluster.all_stream_from(second);
+    cluster.wait_until_active();
+    observer.assert_never_two();
+}
+
+#[test]
+fn a_frozen_server_is_ended_and_its_cluster_has_a_primary_again() {
+    let cluster = Daemons::new(&postgres(15).unwrap());
+    let observer = Observer::begin(&cluster.nodes.servers);
+    cluster.node(1).freeze();
+    let frozen = Instant::now();
+    wait_for("a primary", LONG, || cluster.nodes.primaries().len() == 1);
+    eprintln!("a primary after {:?}", frozen.elapsed());
+    cluster.wait_until_active();
+    let primary = cluster.nodes.primaries()[0].trim_start_matches("node").parse().unwrap();
+    cluster.all_stream_from(primary);
+    observer.assert_never_two();
+}
+
+#[test]
+fn a_pause_outlasts_daemons_and_nothing_fails_over_in_it() {
+    let mut cluster = Daemons::new(&postgres(15).unwrap());
+    let paused = cluster.node(2).pgbaton(["service", "pause"]).run();
+    paused.code(0).says("automatic failover is paused on all nodes");
+    assert_eq!(cluster.flags(), ["full", "full", "full"]);
+    cluster.node(2).pgbaton(["service", "pause"]).run().code(0).says("already");
+    // Neither without the daemon, nor after its return, is anything done to the server.
+    let daemon = cluster.daemons[0].take().unwrap();
+    daemon.signal(Signal::TERM);
+    daemon.wait(EVER).code(0);
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(cluster.nodes.primaries(), ["node1"]);
+    cluster.start(1);
+    wait_for("the daemon to be back", LONG, || cluster.flags() == ["full", "full", "full"]);
+    // The commands do as ever, and the daemons go by what they find.
+    cluster.node(2).pgbaton(["standby", "switchover"]).run().code(0);
+    cluster.all_stream_from(2);
+    cluster.node(3).pgbaton(["service", "unpause"]).run().code(0).says("automatic failover is active");
+    cluster.wait_until_active();
+    let status = cluster.status();
+    assert_eq!(status["leader_node_id"], 2, "{status}");
+    assert_eq!(status["majority"], 2, "{status}");
+}
+
+#[test]
+fn commands_that_change_roles_are_refused_beside_active_daemons() {
+    let cluster = Daemons::new(&postgres(15).unwrap());
+    for words in [&["standby", "switchover"][..], &["standby", "promote"], &["node", "rejoin", "--force"]] {
+        let output = cluster.node(2).pgbaton(words).run();
+        output.code(1);
+        assert!(output.stderr.contains("automatic failover is active") || words[0] == "node", "{output:?}");
+    }
+    assert_eq!(cluster.nodes.primaries(), ["node1"]);
+}
+
+#[test]
+fn daemons_may_be_started_in_any_order() {
+    let mut cluster = Daemons::without(&postgres(15).unwrap());
+    let observer = Observer::begin(&cluster.nodes.servers);
+    for id in [3, 2] {
+        cluster.start(id);
+    }
+    // Without that of the primary nobody acts.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(cluster.flags(), ["-", "full", "full"]);
+    assert_eq!(cluster.nodes.primaries(), ["node1"]);
+    cluster.start(1);
+    cluster.wait_until_active();
+    observer.assert_never_two();
+}
+
+#[test]
+fn a_standby_that_has_lost_the_state_of_its_daemon_takes_no_part() {
+    let mut cluster = Daemons::new(&postgres(15).unwrap());
+    let daemon = cluster.daemons[2].take().unwrap();
+    daemon.signal(Signal::KILL);
+    daemon.wait(EVER);
+    std::fs::remove_file(cluster.node(3).dir.join("state/lease.json")).unwrap();
+    cluster.start(3);
+    wait_for("the daemon to be back", LONG, || cluster.flags() == ["active", "active", "new"]);
+    // And a primary that has lost it is stopped at once: another node may have been promoted since.
+    let daemon = cluster.daemons[0].take().unwrap();
+    daemon.signal(Signal::KILL);
+    daemon.wait(EVER);
+    std::fs::remove_file(cluster.node(1).dir.join("state/lease.json")).unwrap();
+    cluster.start(1);
+    assert_eq!(cluster.other_primary(1), 2);
+}
