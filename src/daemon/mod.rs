@@ -291,6 +291,8 @@ async fn learn(
     loop {
         match ask_own_server(context, config).await {
             Ok(cluster) => return Ok(cluster),
+            // What waiting does not change.
+            Err(error) if error.exit == Exit::Failed => return Err(error),
             Err(error) => {
                 if !needs_server
                     && let (Ok(Some(topology)), Some(system_identifier)) =
