@@ -1,7 +1,5 @@
 //! `service status|pause|unpause`: the daemons of the cluster.
 
-use std::hash::{BuildHasher as _, Hasher as _};
-
 use pgbaton_lease::mailbox::{Role, Saying, Status};
 use pgbaton_lease::{Ask, Epoch, Flag, Op};
 use serde_json::json;
@@ -10,7 +8,7 @@ use crate::cli::service::Service as Verb;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::daemon_flag as flag;
-use crate::facts::daemons::{role_name, version_of_members};
+use crate::facts::daemons::{refusal_text, role_name, version_of_members};
 use crate::observe::daemons::{self, NodeDaemons};
 use crate::observe::discovery;
 use crate::output::service::{ServiceNode, ServiceReport};
@@ -107,7 +105,7 @@ impl Pause<'_> {
         };
         match daemons::ask(self.context, &node.row, own, op, ask).await {
             Some((_, Saying::No(refusal))) => {
-                Err(Missing(format!("The daemon of node \"{name}\" refuses: {}.", words(refusal))))
+                Err(Missing(format!("The daemon of node \"{name}\" refuses: {}.", refusal_text(refusal))))
             }
             Some((status, _)) => Ok(status),
             None => Err(Missing(format!("The daemon of node \"{name}\" did not answer in time."))),
@@ -144,7 +142,7 @@ impl Pause<'_> {
             return Ok(done("paused", false));
         }
         let unfinished = leader.own().filter(|status| status.flag == Flag::Held);
-        let op = unfinished.and_then(|status| status.says).map_or_else(random_op, |(op, _)| op);
+        let op = unfinished.and_then(|status| status.says).map_or_else(daemons::random_op, |(op, _)| op);
         let paused = async {
             let held = self.ask(leader, op, Ask::Hold(None)).await?;
             let epoch = Epoch { timeline: held.pause.0, counter: held.pause.1, op };
@@ -265,26 +263,4 @@ fn status_leads(node: &NodeDaemons) -> bool {
 
 fn done(what: &str, changed: bool) -> Report {
     Report { changed, ..Report::new(Data::Done(json!({ "state": what }))) }
-}
-
-fn random_op() -> Op {
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    Op::try_from(random & u64::from(u32::MAX)).unwrap_or(1).max(1)
-}
-
-fn words(refusal: pgbaton_lease::Refusal) -> &'static str {
-    use pgbaton_lease::Refusal;
-    match refusal {
-        Refusal::NotLeader => "it does not lead",
-        Refusal::NotStandby => "its server is not a standby",
-        Refusal::Barred => "it is barred from elections",
-        Refusal::Busy => "something else is in progress",
-        Refusal::Voters => "it holds too few votes",
-        Refusal::Lapsed => "its lease has ended",
-        Refusal::Epoch => "it knows of another pause",
-        Refusal::Others => "another node has to confirm first",
-        Refusal::Command => "a command is at work on its server",
-        Refusal::New => "it has lost its state",
-        Refusal::Unknown => "it knows of no such operation",
-    }
 }

@@ -22,7 +22,7 @@ use crate::error::Exit;
 use crate::facts::daemon_flag::{self as flag, Belongs};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::observe::daemons::BY_DAEMON;
+use crate::observe::daemons::{BY_DAEMON, random_op};
 use crate::observe::discovery;
 use crate::pg::client::Session;
 use crate::pg::control_file::{self, ControlState};
@@ -421,7 +421,7 @@ impl<'a> Executor<'a> {
             // Another node is at it, or a server is just coming back.
             (Purpose::Follow | Purpose::Rejoin, Some(failure)) if is_passing => {
                 self.say(Level::Info, &format!("trying again: {failure}"));
-                let pause = 500 + u64::from(super::random_op()) % 1000;
+                let pause = 500 + u64::from(random_op()) % 1000;
                 self.not_before = Instant::now() + Duration::from_millis(pause);
             }
             (Purpose::Follow, Some(failure)) => {
@@ -575,7 +575,7 @@ impl<'a> Executor<'a> {
                 && let Some((place, _)) = snapshot.ids.iter().find(|(_, id)| **id == heir)
             {
                 self.say(Level::Notice, &format!("the server is down: handing over to node {heir}"));
-                self.tell(Told::Ask(super::random_op(), Ask::HandOver(*place)));
+                self.tell(Told::Ask(random_op(), Ask::HandOver(*place)));
                 self.not_before = Instant::now() + Duration::from_secs(1);
                 return;
             }

@@ -25,14 +25,12 @@ mod server;
 mod socket;
 mod view;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pgbaton_fencer::protocol::Request;
-use pgbaton_lease::{Epoch, Flag, Members, Node, Nodes, Op, Params, Server, State, Time};
+use pgbaton_lease::{Epoch, Flag, Members, Node, Nodes, Params, Server, State, Time};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -45,6 +43,7 @@ use crate::error::{Error, Exit, Result};
 use crate::facts::daemon_flag::{self as flag, Belongs, Found};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
+use crate::observe::daemons;
 use crate::observe::local_daemon::{belongs, runtime_directory};
 use crate::pg::client::Session;
 use crate::pg::control_file;
@@ -63,12 +62,6 @@ const LIBEXEC: &str = "/usr/libexec/pgbaton/fencer";
 fn fencer_program() -> PathBuf {
     let beside = own_program().and_then(|path| Some(path.parent()?.join("pgbaton-fencer")));
     beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(LIBEXEC))
-}
-
-/// Returns a random number of an operation: never 0, which is no operation.
-fn random_op() -> Op {
-    let random = RandomState::new().build_hasher().finish();
-    Op::try_from(random & u64::from(u32::MAX)).unwrap_or(1).max(1)
 }
 
 /// Returns the times of a configured profile.
@@ -266,8 +259,8 @@ async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path)
             state: started,
             peers,
             cluster_key: view::cluster_key(&cluster.system_identifier),
-            incarnation: u16::try_from(random_op() & 0xffff).unwrap_or(1),
-            random: u64::from(random_op()) << 32 | u64::from(random_op()),
+            incarnation: u16::try_from(daemons::random_op() & 0xffff).unwrap_or(1),
+            random: u64::from(daemons::random_op()) << 32 | u64::from(daemons::random_op()),
             fencer: place,
             environment: context.environment.clone(),
         },

@@ -1,7 +1,7 @@
 //! What a server shows of the daemons: each has a session there, whose name says what it does.
 
 use pgbaton_lease::mailbox::{Role, Status};
-use pgbaton_lease::{Flag, Version};
+use pgbaton_lease::{Flag, Refusal, Version};
 use serde::Deserialize;
 
 use crate::pg::client::{Session, SqlError};
@@ -78,5 +78,22 @@ pub fn role_name(status: &Status) -> &'static str {
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Barred => "barred",
+    }
+}
+
+/// Why a daemon does not do what it is asked, as a part of a sentence.
+pub fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotLeader => "it does not lead",
+        Refusal::NotStandby => "its server is not a standby",
+        Refusal::Barred => "it is barred from elections",
+        Refusal::Busy => "something else is in progress",
+        Refusal::Voters => "it holds too few votes",
+        Refusal::Lapsed => "its lease has ended",
+        Refusal::Epoch => "it knows of another pause",
+        Refusal::Others => "another node has to confirm first",
+        Refusal::Command => "a command is at work on its server",
+        Refusal::New => "it has lost its state",
+        Refusal::Unknown => "it knows of no such operation",
     }
 }

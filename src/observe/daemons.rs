@@ -1,10 +1,13 @@
 //! The daemons of the cluster: asked over the servers, where each has a session.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pgbaton_lease::mailbox::{Request, Saying, Status};
+use pgbaton_lease::mailbox::{NodeId, Request, Saying, Status};
 use pgbaton_lease::{Ask, Op};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Exit, Result};
@@ -22,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How long a daemon may take to answer: it reads what is asked with its heartbeat.
 const PATIENCE: Duration = Duration::from_secs(6);
+
+/// What the data of an error have where daemons are active.
+const ACTIVE: &str = "automatic_failover_active";
 
 /// Set by the daemon for the commands that it runs.
 pub const BY_DAEMON: &str = "PGBATON_BY_DAEMON";
@@ -66,19 +72,34 @@ pub async fn refuse_beside_active(site: &Site, sessions: &[&Session]) -> Result<
     }
     let seen = join_all(sessions.iter().map(|session| daemons::read(session))).await;
     let Some(active) = seen.iter().flatten().find_map(Daemons::active) else { return Ok(()) };
-    Err(Error::new(Exit::Failed, "automatic failover is active in this cluster")
+    Err(Error { data: json!({ ACTIVE: true }), ..Error::new(Exit::Failed, "automatic failover is active in this cluster")
         .detail(format!(
             "The daemon of node {} runs and is not paused: it would act against this command. Nothing was changed.",
             active.node
         ))
-        .hint("Pause it first: \"pgbaton service pause\"; afterwards \"pgbaton service unpause\"."))
+        .hint("Pause it first: \"pgbaton service pause\"; afterwards \"pgbaton service unpause\".") })
+}
+
+/// Says whether a command was refused because daemons are active.
+pub fn are_active(error: &Error) -> bool {
+    error.data.get(ACTIVE).is_some()
 }
 
 /// Asks a daemon, by a session to its own server, and waits for its answer; None if none comes.
 pub async fn ask(site: &Site, row: &NodeRow, to: &Status, op: Op, ask: Ask) -> Option<(Status, Saying)> {
-    // The places of nodes are the daemon's own affair: only requests that name none are asked here.
+    ask_about(site, row, to, (op, ask), None).await
+}
+
+/// Asks something about a node. Its place in the question is the daemon's own affair; what is written is its ID.
+pub async fn ask_about(
+    site: &Site,
+    row: &NodeRow,
+    to: &Status,
+    (op, ask): (Op, Ask),
+    about: Option<NodeId>,
+) -> Option<(Status, Saying)> {
     let request = Request { to: to.node, incarnation: to.incarnation, op, ask };
-    let line = request.line(|_| None)?;
+    let line = request.line(|_| about)?;
     let conninfo = Conninfo::parse(&row.conninfo).ok()?;
     let options = ConnectOptions {
         deadline: PATIENCE,
@@ -116,5 +137,12 @@ const fn answers(ask: Ask, saying: Saying) -> bool {
             | (Ask::Full { .. }, Saying::Full)
             | (Ask::Ending(..), Saying::Ending | Saying::Armed)
             | (Ask::Clear { .. }, Saying::Cleared)
+            | (Ask::HandOver(_), Saying::Wants(_) | Saying::Going | Saying::Note(_))
     )
+}
+
+/// Returns a random number of an operation: never 0, which is no operation.
+pub fn random_op() -> Op {
+    let random = RandomState::new().build_hasher().finish();
+    Op::try_from(random & u64::from(u32::MAX)).unwrap_or(1).max(1)
 }

@@ -10,6 +10,7 @@ pub mod course;
 pub mod event_hook;
 pub mod examine;
 pub mod finish;
+pub mod hand_over;
 pub mod last_state;
 pub mod live;
 pub mod old_primary_host;

@@ -283,14 +283,85 @@ fn a_pause_outlasts_daemons_and_nothing_fails_over_in_it() {
 }
 
 #[test]
-fn commands_that_change_roles_are_refused_beside_active_daemons() {
+fn commands_that_change_roles_by_themselves_are_refused_beside_active_daemons() {
     let cluster = Daemons::new(&postgres(15).unwrap());
-    for words in [&["standby", "switchover"][..], &["standby", "promote"], &["node", "rejoin", "--force"]] {
-        let output = cluster.node(2).pgbaton(words).run();
-        output.code(1);
-        assert!(output.stderr.contains("automatic failover is active") || words[0] == "node", "{output:?}");
+    for words in [&["standby", "promote"][..], &["standby", "follow"]] {
+        cluster.node(2).pgbaton(words).run().code(1).says("automatic failover is active").says("service pause");
     }
+    cluster.node(1).pgbaton(["standby", "switchover"]).run().code(1).says("is the primary already");
     assert_eq!(cluster.nodes.primaries(), ["node1"]);
+    // Some active, some not.
+    let mut cluster = cluster;
+    let daemon = cluster.daemons[2].take().unwrap();
+    daemon.signal(Signal::TERM);
+    daemon.wait(EVER).code(0);
+    wait_for("the session to be gone", LONG, || cluster.flags() == ["active", "active", "-"]);
+    let mixed = cluster.node(2).pgbaton(["standby", "switchover"]).run();
+    mixed.code(1).says("on some nodes only").says("node3").says("Nothing was changed.");
+    assert_eq!(cluster.nodes.primaries(), ["node1"]);
+}
+
+#[test]
+fn a_switchover_beside_daemons_is_a_hand_over_that_loses_nothing() {
+    let cluster = Daemons::new(&postgres(15).unwrap());
+    let observer = Observer::begin(&cluster.nodes.servers);
+    let ledger = Ledger::begin(cluster.node(1), &cluster.nodes.servers);
+    let dry = cluster.node(2).pgbaton(["standby", "switchover", "--dry-run"]).run();
+    dry.code(0).says("would be asked to hand over");
+    assert_eq!(cluster.nodes.primaries(), ["node1"]);
+    for to in [2, 3, 1] {
+        let output = cluster.node(to).pgbaton(["standby", "switchover", "--json"]).run();
+        output.code(0).says("clients could not write for");
+        let data = output.json()["data"].clone();
+        eprintln!("outage {} s, whole {} s", data["outage_s"], data["wall_s"]);
+        assert_eq!((&data["to_node_id"], &data["wal_lost_bytes"]), (&to.into(), &0.into()));
+        assert_eq!(cluster.nodes.primaries(), [format!("node{to}")]);
+        cluster.all_stream_from(to);
+        cluster.wait_until_active();
+    }
+    let record = ledger.end();
+    observer.assert_never_two();
+    record.assert_kept_by(cluster.node(1));
+}
+
+#[test]
+fn a_switchover_whose_command_is_killed_is_completed_or_never_begun() {
+    let cluster = Daemons::new(&postgres(15).unwrap());
+    let observer = Observer::begin(&cluster.nodes.servers);
+    let mut primary = 1;
+    for wait in [20, 60, 120, 200, 300] {
+        let heir = if primary == 1 { 2 } else { 1 };
+        let command = cluster.node(heir).pgbaton(["standby", "switchover"]).spawn();
+        std::thread::sleep(Duration::from_millis(wait));
+        command.signal(Signal::KILL);
+        let _ended = command.wait(LONG);
+        std::thread::sleep(Duration::from_secs(3));
+        wait_for("one primary", LONG, || cluster.nodes.primaries().len() == 1);
+        primary = cluster.nodes.primaries()[0].trim_start_matches("node").parse().unwrap();
+        cluster.all_stream_from(primary);
+        cluster.wait_until_active();
+    }
+    observer.assert_never_two();
+}
+
+#[test]
+fn a_heir_that_dies_before_the_votes_are_released_leaves_the_primary_in_its_place() {
+    let mut cluster = Daemons::new(&postgres(15).unwrap());
+    let observer = Observer::begin(&cluster.nodes.servers);
+    cluster.node(1).psql("CREATE TABLE kept AS SELECT 1 AS n");
+    // Its daemon is frozen: it does not agree.
+    let daemon = cluster.daemons[1].take().unwrap();
+    daemon.signal(Signal::STOP);
+    let output = cluster.node(2).pgbaton(["standby", "switchover"]).deadline(EVER).run();
+    assert!([1, 18].contains(&output.status.code().unwrap()), "{output:?}");
+    daemon.signal(Signal::CONT);
+    cluster.daemons[1] = Some(daemon);
+    wait_for("the primary", LONG, || cluster.nodes.primaries().len() == 1);
+    let primary = cluster.nodes.primaries()[0].trim_start_matches("node").parse().unwrap();
+    cluster.all_stream_from(primary);
+    assert_eq!(cluster.node(primary).psql("SELECT n FROM kept"), "1");
+    cluster.wait_until_active();
+    observer.assert_never_two();
 }
 
 #[test]

@@ -11,11 +11,12 @@ use crate::observe::promotion::promote_command;
 use crate::observe::repmgr_activity::{cluster_at_rest, lock_when_quiet};
 use crate::observe::switchover::OldPrimaryInspection;
 use crate::observe::under_locks::{self, LockedCluster};
-use crate::observe::{discovery, open_operations};
+use crate::observe::{daemons, discovery, open_operations};
 use crate::operation::carry_out::RunOptions;
 use crate::operation::change_roles::{
     Changed, ClusterAfter, RoleChange, change_roles, own_session, resume_earlier_run,
 };
+use crate::operation::hand_over::hand_over;
 use crate::operation::outcome::Done;
 use crate::output::Report;
 use crate::pg::client::Session;
@@ -41,7 +42,14 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let name = &config.node_name;
     let mut rest = cluster_at_rest(context).await?;
     under_locks::own_node(&rest.found.facts, config.node_id, name)?;
-    let (mut held, repmgr_activity) = lock_when_quiet(context, &mut rest).await?;
+    let (mut held, repmgr_activity) = match lock_when_quiet(context, &mut rest).await {
+        // They do it: the leader's daemon hands over.
+        Err(error) if daemons::are_active(&error) => {
+            let rows: Vec<NodeRow> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+            return Box::pin(hand_over(context, &rows, daemons::random_op(), begun)).await;
+        }
+        locked => locked?,
+    };
     if let Ok((primary, _)) = discovery::the_primary(&held.facts) {
         let primary_id = primary.row.node_id;
         held.compare(config.node_id, primary_id).await;
