@@ -81,6 +81,8 @@ pub struct Setting<'a> {
     pub lease_ms: u64,
     /// How long a server that has gone may take to come back in place, in milliseconds.
     pub restart_ms: u64,
+    /// Within what time another node is the primary, if a majority of the nodes is there, in milliseconds.
+    pub successor_ms: u64,
     /// How long the lock of commands is kept after the flag has changed: until no older line of this daemon can be seen.
     pub keep_lock: Duration,
     /// It takes part in elections.
@@ -106,6 +108,8 @@ pub struct Executor<'a> {
     said_why_not: Option<&'static str>,
     /// A follow has failed: the node has to be rejoined.
     is_to_rejoin: bool,
+    /// It comes back as a standby, and is not attached yet.
+    is_returning: bool,
     /// When the nodes were read last.
     peers_read: Option<Instant>,
     /// The node that this one is registered to follow.
@@ -141,6 +145,7 @@ impl<'a> Executor<'a> {
             members_written: None,
             said_why_not: None,
             is_to_rejoin: false,
+            is_returning: false,
             peers_read: None,
             upstream: None,
             leader: None,
@@ -218,6 +223,12 @@ impl<'a> Executor<'a> {
             Order::Act(Action::Fence(cause)) => {
                 self.say(Level::Warning, &format!("the server is being stopped: {}", why(cause)));
                 self.is_to_rejoin = false;
+                // The fencer does it; where it cannot, this is what is left.
+                if let Err(error) = self.write_signal().await {
+                    self.say(Level::Error, &format!("could not write standby.signal: {error:#}"));
+                }
+                let data = self.config.data_directory.clone();
+                let _ended = tokio::task::spawn_blocking(move || server::end(&data)).await;
                 record::event(self.context, None, "node_fenced", true, why(cause)).await;
             }
             Order::Act(_) => {}
@@ -432,7 +443,8 @@ impl<'a> Executor<'a> {
             (Purpose::Rejoin, Some(failure)) => {
                 self.say(Level::Warning, &format!("the node could not be rejoined: {failure}"));
                 self.is_to_rejoin = false;
-                self.not_before = Instant::now() + AGAIN;
+                // Without a person it will not go better soon.
+                self.not_before = Instant::now() + if code == Some(32) { 6 * AGAIN } else { AGAIN };
             }
             (Purpose::Start, Some(failure)) => {
                 self.say(Level::Warning, &format!("the server could not be started: {failure}"));
@@ -542,7 +554,8 @@ impl<'a> Executor<'a> {
             && self.take_command_lock().await
         {
             let clear = Ask::Clear { armed: Some(state.epoch), ended: None, locked: true };
-            self.tell(Told::Ask(state.epoch.op, clear));
+            // Of no operation: the command that ends the pause waits for another answer.
+            self.tell(Told::Ask(0, clear));
         }
     }
 
@@ -581,16 +594,24 @@ impl<'a> Executor<'a> {
             }
             self.start_child(Purpose::Start, &["node", "start"]);
         } else if state.must_return_as_standby(now())
-            && control.is_some_and(|control| {
-                !matches!(control, ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery)
-            })
+            && (self.is_returning
+                || control.is_some_and(|control| {
+                    !matches!(control, ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery)
+                }))
         {
             if let Err(error) = self.write_signal().await {
                 return self.say(Level::Error, &format!("could not write standby.signal: {error:#}"));
             }
-            // It was a primary: what it has written last may be nowhere else.
+            self.is_returning = true;
+            // It was a primary, and may have WAL that the next one lacks. As a standby it would send that to those who still follow it; so it
+            // is rejoined to the next primary before it starts, and waits until there has to be one.
             self.is_to_rejoin = true;
-            self.start_child(Purpose::Start, &["node", "start"]);
+            let own = snapshot.id(state.me);
+            if snapshot.leader.is_some_and(|leader| Some(leader) != own) {
+                self.start_child(Purpose::Rejoin, &["node", "rejoin"]);
+            } else if gone >= self.successor_ms {
+                self.start_child(Purpose::Start, &["node", "start"]);
+            }
         }
     }
 
@@ -612,6 +633,9 @@ impl<'a> Executor<'a> {
             self.is_to_follow = false;
         }
         let is_attached = snapshot.silent.is_some() && !self.is_to_follow;
+        if is_attached {
+            self.is_returning = false;
+        }
         if is_attached || matches!(state.flag, Flag::Full | Flag::New) || state.ready.is_some() {
             self.detached_since = None;
             return;

@@ -442,8 +442,11 @@ impl Lease {
         if is_standby {
             self.fences = false;
         }
+        // It starts as a standby, and the way back is closed: the old deadline would only stop that standby.
+        let is_over = state.server == (Server::Down { signal: true }) && state.hand_over.is_none();
         let wanted = match state.fence_at() {
             _ if state.lapsed || self.fences => Wanted::Now,
+            Some(_) if is_over => Wanted::Nothing { is_standby: false },
             Some(Time(deadline)) => Wanted::At(deadline),
             // Until the flag is on disk the fencer stays armed.
             None if self.frozen.is_some() => return,

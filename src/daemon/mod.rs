@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pgbaton_fencer::protocol::Request;
+use pgbaton_fencer::server::DataDirectory;
 use pgbaton_lease::{Epoch, Flag, Members, Node, Nodes, Params, Server, State, Time};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -156,6 +157,7 @@ pub async fn run(context: &Context) -> Result<()> {
         restart_ms: config
             .restart_timeout
             .map_or(params.lease, |time| u64::try_from(time.as_millis()).unwrap_or(params.lease)),
+        successor_ms: params.silence + 2 * params.heartbeat + params.grace + 1000,
         keep_lock: Duration::from_millis(params.silence + 2 * params.heartbeat),
         is_automatic: config.failover == Failover::Automatic,
     });
@@ -316,6 +318,7 @@ async fn ask_own_server(context: &Context, config: &Config) -> Result<Cluster> {
         rows.iter().any(|row| row.node_id == config.node_id && row.node_type == NodeType::Witness);
     if !is_witness && config.failover == Failover::Automatic {
         may_promote(context, &session).await?;
+        sees_server(config, &session).await?;
     }
     let system_identifier = match is_witness {
         true => primary_identifier(context, &rows).await?,
@@ -349,6 +352,25 @@ async fn may_promote(context: &Context, session: &Session) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What cannot be seen cannot be stopped: in another namespace of processes or of users, a server would go on when its lease has ended.
+async fn sees_server(config: &Config, session: &Session) -> Result<()> {
+    let row = session
+        .query_one("SELECT pg_backend_pid()", &[])
+        .await
+        .map_err(|error| Error::new(Exit::Query, "could not ask the local server").because(&error))?;
+    let pid = row.get(0).and_then(|pid| pid.parse().ok()).unwrap_or_default();
+    let data = &config.data_directory;
+    if DataDirectory::open(data).is_ok_and(|directory| directory.sees(pid)) {
+        return Ok(());
+    }
+    Err(Error::failed("the processes of the local server cannot be seen from here")
+        .detail(format!(
+            "Process {pid}, which serves this connection, is not seen to work in \"{}\". The fencer could not stop the server.",
+            data.display()
+        ))
+        .hint("Run the daemon as the user of the server, on its host, and in the same container; and let conninfo lead to this server."))
 }
 
 async fn identifier(session: &Session) -> std::result::Result<String, crate::pg::client::SqlError> {

@@ -18,7 +18,7 @@ use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::NodeRow;
 use crate::site::Site;
-use crate::verb::Unfinished;
+use crate::verb::Verb;
 
 /// How often an answer is looked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -61,13 +61,15 @@ pub async fn of_cluster(site: &Site, rows: &[NodeRow]) -> Vec<NodeDaemons> {
     .await
 }
 
-/// Refuses a command that changes roles while a daemon is active that would not know of it.
+/// Refuses a command that may make a primary while a daemon is active that would not know of it.
 ///
 /// # Errors
 /// Exit code 1.
 pub async fn refuse_beside_active(site: &Site, sessions: &[&Session]) -> Result<()> {
-    if site.verb.traits().unfinished != Some(Unfinished::Blocks) || site.environment.get(BY_DAEMON).is_some()
-    {
+    // What is resumed or abandoned may make a primary, too.
+    let may_promote =
+        site.verb.traits().promotes || matches!(site.verb, Verb::OperationResume | Verb::OperationAbandon);
+    if !may_promote || site.environment.get(BY_DAEMON).is_some() {
         return Ok(());
     }
     let seen = join_all(sessions.iter().map(|session| daemons::read(session))).await;

@@ -33,13 +33,21 @@ impl Daemons {
 
     /// The same before any daemon has run.
     fn without(pg: &Pg) -> Self {
-        let nodes = Nodes::new(pg, 2);
+        Self::beside(Nodes::new(pg, 2))
+    }
+
+    /// The same for nodes that are there.
+    fn beside(nodes: Nodes) -> Self {
+        Self::with(nodes, "fast")
+    }
+
+    fn with(nodes: Nodes, profile: &str) -> Self {
         for id in 1..=3 {
             let runtime = nodes.node(id).dir.join("run");
             nodes.configure(
                 id,
                 &format!(
-                    "failover = \"automatic\"\nfailover_profile = \"fast\"\nruntime_directory = \"{}\"",
+                    "failover = \"automatic\"\nfailover_profile = \"{profile}\"\nruntime_directory = \"{}\"",
                     runtime.display()
                 ),
             );
@@ -116,6 +124,14 @@ impl Drop for Daemons {
         for id in 1..=3 {
             if let Some(daemon) = self.daemons[id - 1].take() {
                 if std::thread::panicking() {
+                    let shown = self.node(id).pgbaton(["operation", "list"]).run();
+                    eprintln!("{shown:?}");
+                    let shown = self.node(id).try_psql_as(
+                        "postgres",
+                        "postgres",
+                        "SELECT application_name, state, sent_lsn FROM pg_stat_replication; SELECT status, conninfo FROM pg_stat_wal_receiver",
+                    );
+                    eprintln!("{shown:?}");
                     eprintln!("the daemon of node{id} has said:\n{}", daemon.stderr_so_far());
                 }
                 daemon.signal(Signal::KILL);
@@ -285,9 +301,13 @@ fn a_pause_outlasts_daemons_and_nothing_fails_over_in_it() {
 #[test]
 fn commands_that_change_roles_by_themselves_are_refused_beside_active_daemons() {
     let cluster = Daemons::new(&postgres(15).unwrap());
-    for words in [&["standby", "promote"][..], &["standby", "follow"]] {
-        cluster.node(2).pgbaton(words).run().code(1).says("automatic failover is active").says("service pause");
-    }
+    cluster
+        .node(2)
+        .pgbaton(["standby", "promote"])
+        .run()
+        .code(1)
+        .says("automatic failover is active")
+        .says("service pause");
     cluster.node(1).pgbaton(["standby", "switchover"]).run().code(1).says("is the primary already");
     assert_eq!(cluster.nodes.primaries(), ["node1"]);
     // Some active, some not.
@@ -360,6 +380,68 @@ fn a_heir_that_dies_before_the_votes_are_released_leaves_the_primary_in_its_plac
     let primary = cluster.nodes.primaries()[0].trim_start_matches("node").parse().unwrap();
     cluster.all_stream_from(primary);
     assert_eq!(cluster.node(primary).psql("SELECT n FROM kept"), "1");
+    cluster.wait_until_active();
+    observer.assert_never_two();
+}
+
+/// Real hosts, each with a network and a disk of its own.
+#[test]
+fn a_partition_makes_no_second_primary_and_its_end_brings_all_together() {
+    let Some(nodes) = Nodes::in_lab(&postgres(15).unwrap(), 2) else { return };
+    // Not the fast one: with other tests beside it a session may be silent for half a second.
+    let mut cluster = Daemons::with(nodes, "default");
+    (1..=3).for_each(|id| cluster.start(id));
+    cluster.wait_until_active();
+    let observer = Observer::begin(&cluster.nodes.servers);
+    let lab = cluster.nodes.cluster.lab();
+    let timeline = || cluster.node(1).psql("SELECT timeline_id FROM pg_control_checkpoint()");
+    let before = timeline();
+
+    // Shorter than the lease: nothing.
+    lab.isolate(1);
+    std::thread::sleep(Duration::from_millis(1500));
+    lab.heal();
+    std::thread::sleep(Duration::from_secs(5));
+    // One standby does not reach the primary; the other one does.
+    lab.cut(1, 2);
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(cluster.nodes.primaries(), ["node1"]);
+    lab.heal();
+    std::thread::sleep(Duration::from_secs(5));
+    // A standby alone is no majority.
+    lab.isolate(3);
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(cluster.nodes.primaries(), ["node1"]);
+    lab.heal();
+    cluster.all_stream_from(1);
+    cluster.wait_until_active();
+    assert_eq!(timeline(), before, "none of it was a failover");
+
+    // The primary alone, with a client that reaches it.
+    let ledger = Ledger::begin(cluster.node(1), &cluster.nodes.servers[..1]);
+    std::thread::sleep(Duration::from_millis(500));
+    let lost = Instant::now();
+    lab.isolate(1);
+    let second = cluster.other_primary(1);
+    eprintln!("another primary after {:?}", lost.elapsed());
+    let record = ledger.end();
+    let last = record.times.last().unwrap().duration_since(lost);
+    eprintln!("the old one acknowledged for {last:?}");
+    assert!(cluster.nodes.primaries() == [format!("node{second}")]);
+    lab.heal();
+    // What it acknowledged on its island is not discarded by itself: it stays down, and the daemon says why.
+    cluster.daemons[0].as_mut().unwrap().wait_for_stderr("would be discarded", EVER);
+    assert!(!cluster.node(1).is_running());
+    let mut rejoined = cluster.node(1).pgbaton(["node", "rejoin", "--yes"]).run();
+    for _ in 0..5 {
+        if rejoined.status.code() != Some(30) {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        rejoined = cluster.node(1).pgbaton(["node", "rejoin", "--yes"]).run();
+    }
+    rejoined.code(0);
+    cluster.all_stream_from(second);
     cluster.wait_until_active();
     observer.assert_never_two();
 }

@@ -92,6 +92,10 @@ make_host() {
         ip route add $hub_address dev eth0 scope link && ip route add default via $hub_address &&
         echo 1 >/proc/sys/net/ipv4/ip_unprivileged_port_start &&
         mount --bind '$lab/ssh/config' /etc/ssh/ssh_config && mount --bind '$lab/etc-hosts' /etc/hosts"
+    # To itself a user is the same as outside, and without rights. One namespace for all that runs there: processes of one user have to see
+    # each other's working directories.
+    hold "$lab/$n.user" nsenter --target "$(cat "$lab/$n.pid")" --user --preserve-credentials -- \
+        unshare --user --map-user="$(id -u)" --map-group="$(id -g)"
     cat >"$lab/ssh/sshd_config_$n" <<END
 ListenAddress $address
 HostKey $lab/ssh/host_key
@@ -128,9 +132,8 @@ enter() {
     shift
     [ $# -gt 0 ] || set -- "${SHELL:-/bin/sh}"
     pid=$(cat "$lab/$n.pid" 2>/dev/null) || die "there is no host $n in $lab"
-    # To itself it is the same user as outside, and without rights.
     exec nsenter --target "$pid" --user --preserve-credentials --net --mount --uts --wdns="$PWD" -- \
-        unshare --user --map-user="$(id -u)" --map-group="$(id -g)" -- "$@"
+        nsenter --target "$(cat "$lab/$n.user")" --user --preserve-credentials -- "$@"
 }
 
 # The others see an empty directory there.

@@ -84,11 +84,25 @@ impl Shortcomings {
     pub const MEMORY_KILLER: Self = Self(4);
     /// Its runtime directory cannot be written: a fencer that starts again will not know the deadline.
     pub const RUNTIME: Self = Self(8);
+    /// It does not see where the processes of its server work: it could not stop them.
+    pub const SIGHT: Self = Self(16);
 
     /// These and others.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// These without others.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Says whether any of these is missing.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Says what is missing, in words.
@@ -98,6 +112,7 @@ impl Shortcomings {
             (Self::PRIORITY, "a high priority"),
             (Self::MEMORY_KILLER, "protection from the out-of-memory killer"),
             (Self::RUNTIME, "its runtime directory"),
+            (Self::SIGHT, "sight of the processes of its server"),
         ]
         .into_iter()
         .filter(move |(bit, _)| self.0 & bit.0 != 0)

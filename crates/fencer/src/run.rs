@@ -183,7 +183,12 @@ impl Fencer {
         let time = now();
         self.lease.look(time);
         let is_done = match request {
-            Request::Status => true,
+            Request::Status => {
+                self.looks_in_vain();
+                true
+            }
+            // What it could not do is not promised: without a fencer nobody leads.
+            Request::Arm(_) if self.looks_in_vain() => false,
             Request::Arm(deadline) => self.lease.arm(deadline, time).is_ok() && self.keep(),
             Request::Disarm => self.lease.disarm(time).is_ok() && self.keep(),
             Request::Fence => {
@@ -207,6 +212,16 @@ impl Fencer {
             lacks: self.lacks,
             pid: std::process::id(),
         }
+    }
+
+    /// Looks whether the processes of the server can be seen.
+    fn looks_in_vain(&mut self) -> bool {
+        let in_vain = self.server.is_out_of_sight();
+        self.lacks = match in_vain {
+            true => self.lacks.and(Shortcomings::SIGHT),
+            false => self.lacks.without(Shortcomings::SIGHT),
+        };
+        in_vain
     }
 
     /// Writes the deadline down for a fencer that starts again, and sets the timer. A file that cannot be written is named; the deadline holds.
@@ -247,7 +262,10 @@ impl Fencer {
         // On a full disk the file may be impossible. Then whatever starts is killed, again and again.
         let _ = self.server.write_signal();
         if self.server.count() == 0 {
-            self.fenced();
+            // Else the deadline stays, and it is tried again.
+            if !self.server.is_out_of_sight() {
+                self.fenced();
+            }
             return;
         }
         self.server.quit();

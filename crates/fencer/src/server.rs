@@ -60,17 +60,41 @@ impl DataDirectory {
         statat(&self.directory, SIGNAL_FILE, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// Says whether a server runs that this process could not stop: its postmaster is there, and is not seen to work in the directory, as in
+    /// another namespace of users. A file that a dead server has left says nothing: its number is nobody's, or that of a process whose
+    /// directory is seen.
+    #[must_use]
+    pub fn is_out_of_sight(&self) -> bool {
+        let Some(pid) = self.postmaster() else { return false };
+        let mut path = [0; 24];
+        let Some(path) = write_path(&mut path, pid).and_then(|length| path.get(..length)) else {
+            return false;
+        };
+        matches!(statat(&self.processes, path, AtFlags::empty()), Err(Errno::ACCESS | Errno::PERM))
+    }
+
+    /// Says whether a process is seen to work in the directory.
+    #[must_use]
+    pub fn sees(&self, pid: i32) -> bool {
+        Pid::from_raw(pid).is_some_and(|pid| self.works_here(pid))
+    }
+
     /// Asks the postmaster to stop at once. One that does not work in this directory is not this server's.
     pub fn quit(&self) {
-        let mut text = [0; 32];
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let Ok(file) = openat(&self.directory, "postmaster.pid", flags, Mode::empty()) else { return };
-        let Ok(length) = read(&file, &mut text) else { return };
-        let line =
-            text.get(..length).unwrap_or_default().split(|byte| *byte == b'\n').next().unwrap_or_default();
-        if let Some(pid) = number(line).filter(|pid| self.works_here(*pid)) {
+        if let Some(pid) = self.postmaster().filter(|pid| self.works_here(*pid)) {
             let _ = kill_process(pid, Signal::QUIT);
         }
+    }
+
+    /// Returns the process that the server has written down as its postmaster.
+    fn postmaster(&self) -> Option<Pid> {
+        let mut text = [0; 32];
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = openat(&self.directory, "postmaster.pid", flags, Mode::empty()).ok()?;
+        let length = read(&file, &mut text).ok()?;
+        let line =
+            text.get(..length).unwrap_or_default().split(|byte| *byte == b'\n').next().unwrap_or_default();
+        number(line)
     }
 
     /// Kills every process that works in the directory. Returns how many there were.

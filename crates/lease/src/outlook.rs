@@ -40,6 +40,12 @@ pub struct Outlook {
 }
 
 impl Outlook {
+    /// Says whether a primary is seen: then this node does not go on with a candidacy.
+    #[must_use]
+    pub const fn shows_a_primary(&self) -> bool {
+        self.other_primary || self.other_majority
+    }
+
     /// Returns what keeps the primary from looking lost; `None`: it looks lost.
     ///
     /// `heartbeat` is h: two of them without a sign of life are what is waited for, after the vote has been free.

@@ -73,16 +73,36 @@ impl<const N: usize> Driver<N> {
             if !is_best && best(&standbys).is_some() {
                 self.patience = now.after(self.params.grace + 1000);
                 self.tell(Event::StandDown, now, out);
+            } else if self.outlook(now).shows_a_primary() {
+                // It was only out of sight, and needs its votes back before its lease ends.
+                self.tell(Event::StandDown, now, out);
             }
             return;
         }
-        if is_best && now >= self.patience && self.outlook(now).calm(self.params.heartbeat, now).is_none() {
+        if is_best
+            && now >= self.patience
+            && self.could_win(now)
+            && self.outlook(now).calm(self.params.heartbeat, now).is_none()
+        {
             self.tell(Event::Stand, now, out);
             // If it comes to nothing, the next time is another one for each.
             let heartbeat = self.params.heartbeat;
             let pause = heartbeat + self.below(2 * heartbeat);
             self.patience = now.after(self.params.silence + 2 * heartbeat + pause);
         }
+    }
+
+    /// Says whether a majority of votes is free, as far as is seen. Where it is not, asking for them would only disturb the leader when it has lost
+    /// a session for a moment.
+    fn could_win(&self, now: Time) -> bool {
+        let own = self.id(self.state.me);
+        let is_free = |voter: Node| {
+            self.fresh(voter, now).is_some_and(|view| match view.holder {
+                None => true,
+                Some(holder) => holder.is_some_and(|status| status.node == own),
+            })
+        };
+        self.state.members.voters.iter().filter(|voter| is_free(*voter)).count() >= self.state.majority()
     }
 
     pub(super) fn standbys(&self, now: Time) -> Vec<Standby> {
