@@ -1,8 +1,11 @@
 //! `service status|pause|unpause`: the daemons of the cluster.
 
+use std::time::Duration;
+
 use pgbaton_lease::mailbox::{Role, Saying, Status};
-use pgbaton_lease::{Ask, Epoch, Flag, Op};
+use pgbaton_lease::{Ask, Epoch, Flag, Op, Refusal};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use crate::cli::service::Service as Verb;
 use crate::context::Context;
@@ -16,6 +19,12 @@ use crate::output::{Data, Report};
 use crate::registry::NodeType;
 use crate::ui::Level;
 
+/// How long something that passes by itself is waited for.
+const SETTLES: Duration = Duration::from_secs(10);
+
+/// How often it is looked again.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Carries out `pgbaton service …`.
 ///
 /// # Errors
@@ -23,7 +32,18 @@ use crate::ui::Level;
 pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
     let found = discovery::cluster(context).await?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let nodes = daemons::of_cluster(context, &rows).await;
+    let mut nodes = daemons::of_cluster(context, &rows).await;
+    if !matches!(verb, Verb::Status { .. }) {
+        // A daemon whose server has just been restarted has its session there again in a moment.
+        let is_gone = |node: &NodeDaemons| {
+            node.row.node_type != NodeType::Witness && node.seen.is_some() && node.own().is_none()
+        };
+        let until = Instant::now() + SETTLES;
+        while nodes.iter().any(is_gone) && Instant::now() < until {
+            sleep(AGAIN).await;
+            nodes = daemons::of_cluster(context, &rows).await;
+        }
+    }
     match verb {
         Verb::Status { .. } => Ok(Report::new(Data::Service(Box::new(report(&nodes))))),
         Verb::Pause => Pause { context, nodes: &nodes }.begin().await,
@@ -103,7 +123,17 @@ impl Pause<'_> {
                 None => format!("Node \"{name}\" does not respond."),
             }));
         };
-        match daemons::ask(self.context, &node.row, own, op, ask).await {
+        let until = Instant::now() + SETTLES;
+        let said = loop {
+            let said = daemons::ask(self.context, &node.row, own, op, ask).await;
+            // A new primary gets the votes from the one before within a few heartbeats.
+            let is_passing = matches!(said, Some((_, Saying::No(Refusal::Voters | Refusal::Command))));
+            if !is_passing || Instant::now() >= until {
+                break said;
+            }
+            sleep(AGAIN).await;
+        };
+        match said {
             Some((_, Saying::No(refusal))) => {
                 Err(Missing(format!("The daemon of node \"{name}\" refuses: {}.", refusal_text(refusal))))
             }

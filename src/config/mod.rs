@@ -517,25 +517,15 @@ fn warnings(config: &Config) -> Vec<Problem> {
     }
     let commands = [("promote_command", &config.promote_command), ("follow_command", &config.follow_command)];
     for (key, command) in commands {
-        if config.failover != value::Failover::Automatic {
-            continue;
-        }
         // pgbaton's own daemon uses neither; who has a repmgr.conf may have a repmgrd.
-        let (message, detail, from) = match (config.format(), command) {
-            (ConfigSyntax::RepmgrConf, None) => (
-                format!("automatic failover by repmgrd needs \"{key}\""),
-                "Without it repmgrd does not start.",
-                "failover",
-            ),
-            (ConfigSyntax::Toml, Some(_)) => (
-                format!("\"{key}\" is not used by the daemon of pgbaton"),
-                "It is for repmgrd. The daemon promotes and repoints by itself.",
-                key,
-            ),
-            _ => continue,
-        };
-        let problem = Problem::warning("config_conflict", message).key(key).detail(detail);
-        found.push(config.origin(from).locate(problem));
+        let may_be_for_repmgrd = config.format() == ConfigSyntax::RepmgrConf;
+        if config.failover == value::Failover::Automatic && command.is_none() && may_be_for_repmgrd {
+            let message = format!("automatic failover by repmgrd needs \"{key}\"");
+            let problem = Problem::warning("config_conflict", message)
+                .key(key)
+                .detail("Without it repmgrd does not start.");
+            found.push(config.origin("failover").locate(problem));
+        }
     }
     found
 }

@@ -32,6 +32,7 @@ use crate::system::command::Command;
 use crate::system::environment::own_program;
 use crate::system::files;
 use crate::system::process::{self, ChildContext};
+use crate::system::supervisor::Supervisor;
 use crate::ui::Level;
 
 /// How often the state is looked at although nothing has changed.
@@ -42,6 +43,9 @@ const DETACHED: Duration = Duration::from_secs(2);
 
 /// How often the whole cluster is looked at.
 const TOPOLOGY: Duration = Duration::from_secs(30);
+
+/// How often the supervisor is told what this daemon does.
+const STATUS: Duration = Duration::from_secs(2);
 
 /// How long the WAL receiver is given to come back to the upstream that it has.
 const RETRIES: Duration = Duration::from_secs(15);
@@ -87,6 +91,8 @@ pub struct Setting<'a> {
     pub keep_lock: Duration,
     /// It takes part in elections.
     pub is_automatic: bool,
+    /// What has started this process.
+    pub supervisor: Supervisor,
 }
 
 /// Carries out what the lease orders.
@@ -95,7 +101,9 @@ pub struct Executor<'a> {
     child: Option<(Purpose, Child)>,
     /// Nothing is started again before this.
     not_before: Instant,
+    /// The session that has it, and since when the flag is what it is.
     command_lock: Option<(Session, Instant)>,
+    flag: Option<Flag>,
     /// The server has gone since.
     down_since: Option<Instant>,
     /// The standby has had no upstream since.
@@ -110,6 +118,8 @@ pub struct Executor<'a> {
     is_to_rejoin: bool,
     /// It comes back as a standby, and is not attached yet.
     is_returning: bool,
+    /// When the leader was asked last to readmit this node.
+    asked_in: Option<Instant>,
     /// When the nodes were read last.
     peers_read: Option<Instant>,
     /// The node that this one is registered to follow.
@@ -120,6 +130,8 @@ pub struct Executor<'a> {
     /// A look at the whole cluster, which keeps the saved topology fresh, and when it was begun.
     looking: Option<LocalBoxFuture<'a, ()>>,
     looked: Option<Instant>,
+    /// When the supervisor was told something last.
+    supervised: Option<Instant>,
 }
 
 impl<'a> Deref for Executor<'a> {
@@ -138,6 +150,7 @@ impl<'a> Executor<'a> {
             child: None,
             not_before: Instant::now(),
             command_lock: None,
+            flag: None,
             down_since: None,
             detached_since: None,
             last: None,
@@ -146,12 +159,14 @@ impl<'a> Executor<'a> {
             said_why_not: None,
             is_to_rejoin: false,
             is_returning: false,
+            asked_in: None,
             peers_read: None,
             upstream: None,
             leader: None,
             is_to_follow: false,
             looking: None,
             looked: None,
+            supervised: None,
         }
     }
 }
@@ -171,11 +186,33 @@ impl<'a> Executor<'a> {
             }
             self.child_has_ended().await;
             self.look_at_cluster();
+            self.tell_supervisor();
             let snapshot = self.snapshot.borrow().clone();
             if let Some(snapshot) = snapshot {
                 self.reconcile(&snapshot).await;
             }
         }
+    }
+
+    /// Tells the supervisor what this daemon does, and that it is alive. Its word is that of the lease's thread, too: without that there is no
+    /// fresh snapshot.
+    fn tell_supervisor(&mut self) {
+        let due = self.supervisor.interval.unwrap_or(STATUS).min(STATUS);
+        if self.supervised.is_some_and(|at| at.elapsed() < due) {
+            return;
+        }
+        let Some(snapshot) = self.snapshot.borrow().clone() else { return };
+        if now().since(snapshot.at) > self.lease_ms {
+            return;
+        }
+        let what = match () {
+            () if snapshot.state.writes() => "leads",
+            () if snapshot.state.candidacy.is_some() => "stands for election",
+            () if snapshot.state.is_willing() => "follows",
+            () => "takes no part",
+        };
+        self.supervisor.tell(&format!("WATCHDOG=1\nSTATUS={what}, {}", flag::name(snapshot.state.flag)));
+        self.supervised = Some(Instant::now());
     }
 
     /// Keeps the saved topology fresh: it is what this node, and the start guard, know when the server is down.
@@ -223,7 +260,11 @@ impl<'a> Executor<'a> {
             Order::Act(Action::Fence(cause)) => {
                 self.say(Level::Warning, &format!("the server is being stopped: {}", why(cause)));
                 self.is_to_rejoin = false;
-                // The fencer does it; where it cannot, this is what is left.
+                // The fencer does it; where it cannot, this is what is left. Not later than it was decided: the server may be another one by then.
+                let is_present = self.snapshot.borrow().as_ref().is_some_and(|known| known.state.lapsed);
+                if !is_present {
+                    return;
+                }
                 if let Err(error) = self.write_signal().await {
                     self.say(Level::Error, &format!("could not write standby.signal: {error:#}"));
                 }
@@ -494,6 +535,7 @@ impl<'a> Executor<'a> {
             return;
         }
         self.begin_or_clear(snapshot).await;
+        self.be_readmitted(snapshot).await;
         match state.server {
             Server::Down { .. } => self.is_down(snapshot).await,
             _ => self.down_since = None,
@@ -513,6 +555,12 @@ impl<'a> Executor<'a> {
 
     /// Gives the lock of commands back, once it has done its work.
     fn keep_command_lock(&mut self, snapshot: &Snapshot) {
+        if self.flag != Some(snapshot.state.flag) {
+            self.flag = Some(snapshot.state.flag);
+            if let Some((_, since)) = &mut self.command_lock {
+                *since = Instant::now();
+            }
+        }
         let is_over = self.command_lock.as_ref().is_some_and(|(session, since)| {
             session.is_closed() || since.elapsed() > self.keep_lock && snapshot.state.flag != Flag::Ending
         });
@@ -559,6 +607,27 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// A node without a state of its own, which was added later or has lost it, takes part once the leader has raised its number above all others.
+    async fn be_readmitted(&mut self, snapshot: &Snapshot) {
+        let state = &snapshot.state;
+        let own = snapshot.id(state.me);
+        let Some(leader) = snapshot.leader.filter(|leader| Some(*leader) != own) else { return };
+        let is_due = self.asked_in.is_none_or(|at| at.elapsed() > AGAIN);
+        if !self.is_automatic || state.flag != Flag::New || state.server != Server::Standby || !is_due {
+            return;
+        }
+        self.asked_in = Some(Instant::now());
+        match record::ask_to_be_readmitted(self.context, leader).await {
+            Ok(epoch) => self.tell(Told::Ask(epoch.op, Ask::Readmit(epoch))),
+            Err(error) => {
+                self.say(
+                    Level::Notice,
+                    &format!("node {leader} has not readmitted this node yet: {error:#}"),
+                );
+            }
+        }
+    }
+
     async fn is_down(&mut self, snapshot: &Snapshot) {
         let state = &snapshot.state;
         let since = *self.down_since.get_or_insert_with(Instant::now);
@@ -572,24 +641,38 @@ impl<'a> Executor<'a> {
             }
             return;
         }
-        // What is starting already needs no help.
-        if self.child.is_some() || Instant::now() < self.not_before || running_postmaster(data).is_some() {
+        if Instant::now() < self.not_before {
             return;
         }
         let gone = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if state.may_start_as_primary(now()) {
+        let leads = state.may_start_as_primary(now());
+        if leads
+            && gone >= self.restart_ms
+            && state.flag == Flag::Active
+            && let Some(heir) = snapshot.heir
+            && let Some((place, _)) = snapshot.ids.iter().find(|(_, id)| **id == heir)
+        {
+            // A start that goes on for too long is given up, whatever of it runs already.
+            if let Some((Purpose::Start, child)) = &self.child {
+                child.abort();
+                self.child = None;
+            }
+            let directory = data.clone();
+            let _ended =
+                tokio::task::spawn_blocking(move || server::is_empty(&directory) || server::end(&directory))
+                    .await;
+            self.say(Level::Notice, &format!("the server is down: handing over to node {heir}"));
+            self.tell(Told::Ask(random_op(), Ask::HandOver(*place)));
+            self.not_before = Instant::now() + Duration::from_secs(1);
+            return;
+        }
+        // What is starting already needs no help.
+        if self.child.is_some() || running_postmaster(data).is_some() {
+            return;
+        }
+        if leads {
             if control == Some(ControlState::ShutDown) && gone < self.restart_ms {
                 // Somebody has stopped it, and is given the time to start it again.
-                return;
-            }
-            if gone >= self.restart_ms
-                && state.flag == Flag::Active
-                && let Some(heir) = snapshot.heir
-                && let Some((place, _)) = snapshot.ids.iter().find(|(_, id)| **id == heir)
-            {
-                self.say(Level::Notice, &format!("the server is down: handing over to node {heir}"));
-                self.tell(Told::Ask(random_op(), Ask::HandOver(*place)));
-                self.not_before = Instant::now() + Duration::from_secs(1);
                 return;
             }
             self.start_child(Purpose::Start, &["node", "start"]);

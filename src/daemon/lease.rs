@@ -18,6 +18,7 @@ use crate::observe::local_daemon::StartAnswer;
 use crate::pg::client::Session;
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
+use crate::pg::failure::Answered;
 use crate::system::clock;
 use crate::system::environment::Environment;
 
@@ -98,7 +99,7 @@ pub struct Snapshot {
     pub leader: Option<NodeId>,
     /// The own server streams WAL: for how many milliseconds nothing has come.
     pub silent: Option<u64>,
-    /// When the own server last answered.
+    /// When the own server last answered, if only that it has no room for a session.
     pub answered: Option<Time>,
     /// The best standby to hand over to.
     pub heir: Option<NodeId>,
@@ -156,6 +157,8 @@ enum Heard {
     Opened(Node, Backend),
     Closed(Node, Backend),
     Replied(Node, Backend, Box<Answer>),
+    /// A session could not be opened, but its server has said why: it does not hang.
+    Refused(Node),
 }
 
 /// A session that is open or being opened.
@@ -211,7 +214,9 @@ pub async fn run(beginning: Beginning, channels: Channels) {
         local: None,
         in_recovery: None,
         own_process: None,
+        refused: None,
         frozen: None,
+        unwritten: 0,
         last_line: String::new(),
         fences: false,
         may_start: Vec::new(),
@@ -240,8 +245,12 @@ struct Lease {
     in_recovery: Option<bool>,
     /// The session to the own server that has answered last, and the process that serves it.
     own_process: Option<(Backend, i32)>,
+    /// When the own server last refused a session, as one with too many of them does.
+    refused: Option<Time>,
     /// The line that is shown until the flag is on disk.
     frozen: Option<String>,
+    /// How many changes of the flag are not on disk yet.
+    unwritten: u32,
     /// The line that was shown last.
     last_line: String,
     /// The fencer was told to fence, and the server is no standby yet.
@@ -293,8 +302,11 @@ impl Lease {
                 self.handle(Input::CommandLock(lock));
             }
             Told::FlagWritten => {
-                self.frozen = None;
-                self.handle(Input::Wake);
+                self.unwritten = self.unwritten.saturating_sub(1);
+                if self.unwritten == 0 {
+                    self.frozen = None;
+                    self.handle(Input::Wake);
+                }
             }
             Told::Peers(peers) => {
                 for peer in peers {
@@ -322,6 +334,7 @@ impl Lease {
             Heard::Replied(voter, backend, answer) if is_present(self, voter, backend) => {
                 self.replied(voter, backend, *answer);
             }
+            Heard::Refused(voter) if voter == self.me() => self.refused = Some(now()),
             _ => {}
         }
     }
@@ -408,6 +421,7 @@ impl Lease {
                 }
                 Output::Act(Action::WriteFlag(flag, epoch)) => {
                     self.frozen.get_or_insert_with(|| self.last_line.clone());
+                    self.unwritten += 1;
                     self.order(Order::Act(Action::WriteFlag(flag, epoch)));
                 }
                 Output::Act(Action::WriteMembers(members)) => {
@@ -485,6 +499,10 @@ impl Lease {
     }
 
     fn send(&mut self, voter: Node, backend: Backend, query: Query, line: String) {
+        if query == Query::Promote && self.frozen.is_some() {
+            // A daemon that starts again would not know of it: what is not on disk does not hold.
+            return self.ended(voter, backend);
+        }
         let shown = self.frozen.clone().filter(|line| !line.is_empty()).unwrap_or(line);
         self.last_line.clone_from(&shown);
         if let Some(one) = self.sessions.get(&voter).filter(|one| one.backend == backend) {
@@ -533,7 +551,7 @@ impl Lease {
             ids: places().map(|node| (node, driver.id_of(node))).filter(|(_, id)| *id != 0).collect(),
             leader,
             silent: own.and_then(|(at, view)| Some(view.silent? + time.since(at))),
-            answered: own.map(|(at, _)| at),
+            answered: own.map(|(at, _)| at).max(self.refused),
             heir: driver.best_heir(time).map(|node| driver.id_of(node)),
             shown: views().map(|(node, _, view)| (driver.id_of(node), view.members.version)).collect(),
         };
@@ -563,7 +581,15 @@ impl Setting {
             application_name: Some("pgbaton lease".to_string()),
             ..ConnectOptions::default()
         };
-        let Ok(session) = connect(conninfo, &self.environment, &options).await else { return };
+        let session = match connect(conninfo, &self.environment, &options).await {
+            Ok(session) => session,
+            Err(error) => {
+                if error.answered == Answered::Spoke {
+                    let _gone = self.heard.send(Heard::Refused(self.voter));
+                }
+                return;
+            }
+        };
         let version = session.server_version_num();
         if session.batch(&view::beginning(version, self.silence)).await.is_err() {
             return;

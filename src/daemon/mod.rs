@@ -51,6 +51,7 @@ use crate::pg::control_file;
 use crate::registry::{NodeRow, NodeType, node};
 use crate::system::environment::own_program;
 use crate::system::signals::Signals;
+use crate::system::supervisor::Supervisor;
 use crate::ui::Level;
 
 /// How often a server that does not answer at the start is tried again.
@@ -115,6 +116,16 @@ pub async fn run(context: &Context) -> Result<()> {
     std::fs::create_dir_all(&state_directory).map_err(|error| {
         Error::from_cause(Exit::Failed, "could not make the state directory", &error.into())
     })?;
+    for (key, value) in
+        [("promote_command", &config.promote_command), ("follow_command", &config.follow_command)]
+    {
+        if value.is_some() {
+            let text = format!(
+                "\"{key}\" is not used: it is for repmgrd, and this daemon promotes and repoints by itself"
+            );
+            context.ui.say(Level::Notice, &text);
+        }
+    }
     let begun = tokio::select! {
         begun = begin(context, config, &runtime, &state_directory) => begun?,
         _ended = signals.next() => return Ok(()),
@@ -145,6 +156,8 @@ pub async fn run(context: &Context) -> Result<()> {
     let text = format!("the daemon of node \"{}\" (ID {}) has started", config.node_name, config.node_id);
     context.ui.say(Level::Notice, &text);
     record::event(context, None, "repmgrd_start", true, &text).await;
+    let supervisor = Supervisor::of(&context.environment);
+    supervisor.tell("READY=1");
     let mut executor = Executor::new(Setting {
         context,
         config,
@@ -160,6 +173,7 @@ pub async fn run(context: &Context) -> Result<()> {
         successor_ms: params.silence + 2 * params.heartbeat + params.grace + 1000,
         keep_lock: Duration::from_millis(params.silence + 2 * params.heartbeat),
         is_automatic: config.failover == Failover::Automatic,
+        supervisor,
     });
     tokio::select! {
         () = executor.run(orders) => {
@@ -217,14 +231,26 @@ async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path)
         Found::Nothing | Found::Foreign if cluster.has_members == Some(true) => {
             context.ui.message(
                 Level::Warning,
-                "this node has lost the state of its daemon: it does not stand for election",
-                Some(&format!("\"{}\" is not there, or is of another node.", flag::path(state).display())),
-                Some("The leader readmits it."),
+                "the daemon of this node has no state: it does not stand for election before the leader has readmitted it",
+                Some(&format!(
+                    "\"{}\" is not there, or is of another node; and this cluster has had a leader.",
+                    flag::path(state).display()
+                )),
+                None,
             );
             (Flag::New, Epoch::default())
         }
         Found::Nothing | Found::Foreign => (Flag::Full, Epoch::default()),
     };
+    if config.failover == Failover::Manual && flag != Flag::Full {
+        return Err(Error::failed(
+            "failover is \"manual\", but the daemon of this node takes part in elections",
+        )
+        .detail(format!("Its state is \"{}\", by \"{}\".", flag::name(flag), flag::path(state).display()))
+        .hint(
+            "Set failover = \"automatic\", start it, and pause the daemons first: \"pgbaton service pause\".",
+        ));
+    }
     let own_row = cluster.rows.iter().find(|row| row.node_id == config.node_id).ok_or_else(|| {
         Error::failed(format!("node \"{}\" (ID {}) is not registered", config.node_name, config.node_id))
             .hint("Register it: \"pgbaton primary register\", \"pgbaton standby register\" or \"pgbaton witness register\".")

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use pgbaton_lease::Version;
-use pgbaton_lease::mailbox::NodeId;
+use pgbaton_lease::mailbox::{NodeId, Saying};
+use pgbaton_lease::{Ask, Epoch, Version};
 
 use super::lease::Peer;
 use crate::config::Config;
 use crate::context::Context;
+use crate::facts::daemons;
+use crate::observe::daemons::{ask, random_op};
 use crate::operation::event_hook::{Event, hook, record_event, run_hook};
 use crate::pg::client::{Session, SqlError};
 use crate::pg::connect::{ConnectOptions, connect};
@@ -207,5 +209,29 @@ pub async fn event(
                 ChildContext { environment: Some(&environment), secrets: Secrets::new(), inherit_pg: true };
             let _result_is_not_used = run_hook(&command, &setting).await;
         });
+    }
+}
+
+/// Asks the leader's daemon to raise its number above all others, for this node, which has no state of its own. Returns that number: what this
+/// daemon may have promised before has a lower one.
+///
+/// # Errors
+/// Why not, for the log.
+pub async fn ask_to_be_readmitted(context: &Context, leader: NodeId) -> anyhow::Result<Epoch> {
+    let local = open_local(context).await?;
+    let rows = node::read_all(&local).await?;
+    let row = rows
+        .iter()
+        .find(|row| NodeId::try_from(row.node_id) == Ok(leader))
+        .with_context(|| format!("node {leader} is not registered"))?;
+    let session = open(context, &Conninfo::parse(&row.conninfo)?).await?;
+    let seen = daemons::read(&session).await?;
+    let status = seen.of(row.node_id).copied().context("its daemon is not seen")?;
+    // The number of the question is new, and so is the answer to it.
+    let op = random_op();
+    match ask(context, row, &status, op, Ask::Raise).await {
+        Some((status, Saying::Raised)) => Ok(Epoch { timeline: status.pause.0, counter: status.pause.1, op }),
+        Some((_, Saying::No(refusal))) => Err(anyhow!("it says: {}", daemons::refusal_text(refusal))),
+        _ => Err(anyhow!("it did not answer in time")),
     }
 }

@@ -139,6 +139,7 @@ const fn answers(ask: Ask, saying: Saying) -> bool {
             | (Ask::Full { .. }, Saying::Full)
             | (Ask::Ending(..), Saying::Ending | Saying::Armed)
             | (Ask::Clear { .. }, Saying::Cleared)
+            | (Ask::Raise, Saying::Raised)
             | (Ask::HandOver(_), Saying::Wants(_) | Saying::Going | Saying::Note(_))
     )
 }

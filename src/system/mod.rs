@@ -10,4 +10,5 @@ pub mod kill;
 pub mod lock;
 pub mod process;
 pub mod signals;
+pub mod supervisor;
 pub mod trial;

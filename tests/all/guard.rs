@@ -1004,6 +1004,10 @@ fn the_units_of_systemd_are_well_formed() {
         std::fs::write(place.path().join(name), text).unwrap();
         units.push(place.path().join(name));
     }
+    let text = std::fs::read_to_string(examples.join("pgbaton@.service")).unwrap();
+    let text = text.replace("=/usr/bin/pgbaton", "=/bin/true").replace("User=postgres", "User=root");
+    std::fs::write(place.path().join("pgbaton@node1.service"), text).unwrap();
+    units.push(place.path().join("pgbaton@node1.service"));
     let args =
         ["verify".as_ref(), "--man=no".as_ref()].into_iter().chain(units.iter().map(|unit| unit.as_os_str()));
     let output = support::run_tool(&analyze, args);

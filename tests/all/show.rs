@@ -630,10 +630,11 @@ fn watching_ends_with_the_exit_code_of_the_last_picture() {
     assert_eq!(output.stderr.matches("is unreachable").count(), pictures, "{output:?}");
     // One document per line, and none for the end. Each says what is wrong with the configuration, as that of a single run does.
     let text = std::fs::read_to_string(nodes[0].config()).unwrap();
-    std::fs::write(nodes[0].config(), format!("{text}failover = \"automatic\"\nfollow_command = \"true\"\n"))
-        .unwrap();
+    let named = format!("node_name = \"{}", nodes[0].name);
+    assert!(text.contains(&named), "{text}");
+    std::fs::write(nodes[0].config(), text.replace(&named, &format!("{named}\u{e4}"))).unwrap();
     let single = show(&nodes[0]).json();
-    assert_eq!(single["issues"][0]["code"], "config_conflict", "{single:#}");
+    assert_eq!(single["issues"][0]["code"], "config_node_name", "{single:#}");
     let running = watch(&["--json"]);
     running.wait_for_lines(2, SOON);
     running.signal(Signal::INT);
