@@ -250,7 +250,7 @@ impl Pause<'_> {
                 Ok(status) => armed |= matches!(status.says, Some((_, Saying::Armed))),
                 Err(Missing(why)) => {
                     missing.push(why);
-                    // Without an armed leader nobody is cleared.
+                    // Without an armed leader no other daemon is cleared.
                     if status_leads(node) {
                         break;
                     }

@@ -10,15 +10,13 @@ use pgbaton_lease::votes::{Backend, Node, Nodes};
 use pgbaton_lease::{Action, Ask, Event, Flag, Members, Op, Params, Server, State, Time, Version, Why};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::fencer::{self, Held, Wanted};
-use super::view::{self, Answer, Terms};
+use super::session::Setting;
+use super::view::Answer;
 use crate::observe::local_daemon::StartAnswer;
-use crate::pg::client::Session;
-use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
-use crate::pg::failure::Answered;
 use crate::system::clock;
 use crate::system::environment::Environment;
 
@@ -153,7 +151,7 @@ pub struct Channels {
 
 /// What comes from a session.
 #[derive(Debug)]
-enum Heard {
+pub(super) enum Heard {
     Opened(Node, Backend),
     Closed(Node, Backend),
     Replied(Node, Backend, Box<Answer>),
@@ -444,7 +442,9 @@ impl Lease {
         self.tell_fencer();
     }
 
-    fn order(&self, order: Order) {
+    fn order(&mut self, order: Order) {
+        // What is carried out is held against what is known: that must not be older than the order.
+        self.publish();
         // Without the other end the daemon ends.
         let _ = self.orders.send(order);
     }
@@ -556,68 +556,6 @@ impl Lease {
             shown: views().map(|(node, _, view)| (driver.id_of(node), view.members.version)).collect(),
         };
         self.snapshot.send_replace(Some(snapshot));
-    }
-}
-
-/// What a session needs.
-struct Setting {
-    voter: Node,
-    backend: Backend,
-    cluster_key: i32,
-    silence: u64,
-    lease: Duration,
-    environment: Arc<Environment>,
-    heard: mpsc::UnboundedSender<Heard>,
-    held: Option<watch::Receiver<Held>>,
-    ids: BTreeMap<Node, NodeId>,
-}
-
-impl Setting {
-    /// Opens a session and asks in it, until it ends.
-    async fn serve(mut self, conninfo: &Conninfo, mut asked: mpsc::UnboundedReceiver<(Query, String)>) {
-        let options = ConnectOptions {
-            deadline: self.lease,
-            query_deadline: self.lease,
-            application_name: Some("pgbaton lease".to_string()),
-            ..ConnectOptions::default()
-        };
-        let session = match connect(conninfo, &self.environment, &options).await {
-            Ok(session) => session,
-            Err(error) => {
-                if error.answered == Answered::Spoke {
-                    let _gone = self.heard.send(Heard::Refused(self.voter));
-                }
-                return;
-            }
-        };
-        let version = session.server_version_num();
-        if session.batch(&view::beginning(version, self.silence)).await.is_err() {
-            return;
-        }
-        if self.heard.send(Heard::Opened(self.voter, self.backend)).is_err() {
-            return;
-        }
-        let mut terms = Terms { version, cluster_key: self.cluster_key, has_members: false };
-        while let Some((query, line)) = asked.recv().await {
-            let Some(answer) = self.ask(&session, terms, query, &line).await else { return };
-            terms.has_members = answer.has_members;
-            if self.heard.send(Heard::Replied(self.voter, self.backend, Box::new(answer))).is_err() {
-                return;
-            }
-        }
-    }
-
-    async fn ask(&mut self, session: &Session, terms: Terms, query: Query, line: &str) -> Option<Answer> {
-        if query == Query::Promote {
-            // Whatever becomes of this process from here on, the fencer will stop a server that has no lease.
-            let held = self.held.as_mut()?;
-            let armed = held.wait_for(|held| held.is_armed(now().0));
-            timeout(self.lease, armed).await.ok()?.ok()?;
-        }
-        let to = |node: Node| self.ids.get(&node).copied().unwrap_or_default();
-        let text = view::statements(terms, query, line, to);
-        let rows = session.query(&text, &[]).await.ok()?;
-        view::read(terms, &rows).ok()
     }
 }
 

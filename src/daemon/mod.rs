@@ -6,10 +6,11 @@
 //! | module | holds | waits for |
 //! |---|---|---|
 //! | `lease` | a thread of its own: the driver of the decisions, its sessions, the link to the fencer | sockets |
+//! | `session` | one session: opened, asked one question at a time | sockets |
 //! | `view` | what is asked in a session, as SQL | |
 //! | `fencer` | the link: what is wanted goes there, what holds there comes back | the fencer, never for long |
 //! | `server` | a thread that watches the local server's processes and files | /proc, a disk |
-//! | `executor` | files, programs, the metadata, and what follows from the state of the server | disks, programs, servers |
+//! | `executor` | what is ordered (`effects`), what follows from the state (`state`), the commands that do it (`programs`) | disks, programs, servers |
 //! | `record` | what the daemon reads from the metadata and writes into it | servers |
 //! | `socket` | what the start guard and commands on this host ask | |
 //!
@@ -22,6 +23,7 @@ mod fencer;
 mod lease;
 mod record;
 mod server;
+mod session;
 mod socket;
 mod view;
 
@@ -60,10 +62,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Where a package has the fencer.
 const LIBEXEC: &str = "/usr/libexec/pgbaton/fencer";
 
-/// Returns the program of the fencer: beside this one, or where a package has it.
+/// Returns the program of the fencer: in the directory of this one, or where a package has it.
 fn fencer_program() -> PathBuf {
-    let beside = own_program().and_then(|path| Some(path.parent()?.join("pgbaton-fencer")));
-    beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(LIBEXEC))
+    let next_to_it = own_program().and_then(|path| Some(path.parent()?.join("pgbaton-fencer")));
+    next_to_it.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(LIBEXEC))
 }
 
 /// Returns the times of a configured profile.
@@ -76,7 +78,7 @@ pub fn params(config: &Config) -> Params {
     .params()
 }
 
-/// Makes the runtime directory, for this user only, and makes sure that nobody else has made it.
+/// Makes the runtime directory, for this user only, and makes sure that no other user has made it.
 fn make_private(directory: &Path, uid: u32) -> Result<()> {
     let failed = |why: String| {
         Error::failed(format!("the runtime directory \"{}\" cannot be used", directory.display()))
@@ -271,7 +273,7 @@ async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path)
         let answer = asked.await.map_err(|error| {
             Error::failed("the fencer cannot be started")
                 .detail(crate::error::sentence(&format!("{}: {error}", place.program.display())))
-                .hint("Without it a server whose daemon has died would not be stopped. Install it beside pgbaton.")
+                .hint("Without it a server whose daemon has died would not be stopped. Install pgbaton-fencer in the directory of pgbaton.")
         })?;
         for missing in answer.lacks.words() {
             context.ui.say(Level::Warning, &format!("the fencer could not get {missing}"));

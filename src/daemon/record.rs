@@ -86,6 +86,17 @@ async fn open_local(context: &Context) -> anyhow::Result<Session> {
     open(context, &conninfo).await
 }
 
+/// Opens a session to a node, by its row on the own server.
+async fn open_node(context: &Context, id: NodeId) -> anyhow::Result<(NodeRow, Session)> {
+    let rows = node::read_all(&open_local(context).await?).await?;
+    let row = rows
+        .into_iter()
+        .find(|row| NodeId::try_from(row.node_id) == Ok(id))
+        .with_context(|| format!("node {id} is not registered"))?;
+    let session = open(context, &Conninfo::parse(&row.conninfo)?).await?;
+    Ok((row, session))
+}
+
 /// Writes the row of the members on the own server.
 ///
 /// # Errors
@@ -100,13 +111,7 @@ pub async fn write_members(context: &Context, row: &MembersRow) -> Result<(), Sq
 /// # Errors
 /// Those of the server, or if it is not registered.
 pub async fn copy_members(context: &Context, id: NodeId, row: &MembersRow) -> anyhow::Result<()> {
-    let local = open_local(context).await?;
-    let rows = node::read_all(&local).await?;
-    let witness = rows
-        .iter()
-        .find(|row| NodeId::try_from(row.node_id) == Ok(id))
-        .with_context(|| format!("node {id} is not registered"))?;
-    let session = open(context, &Conninfo::parse(&witness.conninfo)?).await?;
+    let (_, session) = open_node(context, id).await?;
     Ok(row.write(&session).await?)
 }
 
@@ -218,18 +223,12 @@ pub async fn event(
 /// # Errors
 /// Why not, for the log.
 pub async fn ask_to_be_readmitted(context: &Context, leader: NodeId) -> anyhow::Result<Epoch> {
-    let local = open_local(context).await?;
-    let rows = node::read_all(&local).await?;
-    let row = rows
-        .iter()
-        .find(|row| NodeId::try_from(row.node_id) == Ok(leader))
-        .with_context(|| format!("node {leader} is not registered"))?;
-    let session = open(context, &Conninfo::parse(&row.conninfo)?).await?;
+    let (row, session) = open_node(context, leader).await?;
     let seen = daemons::read(&session).await?;
     let status = seen.of(row.node_id).copied().context("its daemon is not seen")?;
     // The number of the question is new, and so is the answer to it.
     let op = random_op();
-    match ask(context, row, &status, op, Ask::Raise).await {
+    match ask(context, &row, &status, op, Ask::Raise).await {
         Some((status, Saying::Raised)) => Ok(Epoch { timeline: status.pause.0, counter: status.pause.1, op }),
         Some((_, Saying::No(refusal))) => Err(anyhow!("it says: {}", daemons::refusal_text(refusal))),
         _ => Err(anyhow!("it did not answer in time")),

@@ -18,7 +18,8 @@ pub struct Belongs {
     pub system_identifier: String,
     /// The node.
     pub node_id: i32,
-    /// Device and inode of the data directory: a restored one is another one. Empty for a witness.
+    /// The inode of the data directory: a restored one is another one. (The number of its device may be another one after every boot.) Empty where
+    /// there is none.
     pub data_directory: String,
     /// The machine, where the system has given it an identity.
     pub machine: String,
@@ -108,7 +109,7 @@ mod tests {
         let own = Belongs {
             system_identifier: "7".into(),
             node_id: 1,
-            data_directory: "8:9".into(),
+            data_directory: "9".into(),
             machine: "m".into(),
         };
         assert_eq!(load(directory.path(), &own).unwrap(), Found::Nothing);
@@ -120,7 +121,7 @@ mod tests {
         for foreign in [
             Belongs { node_id: 2, ..own.clone() },
             Belongs { machine: "n".into(), ..own.clone() },
-            Belongs { data_directory: "8:10".into(), ..own.clone() },
+            Belongs { data_directory: "10".into(), ..own.clone() },
             Belongs { system_identifier: "8".into(), ..own.clone() },
         ] {
             assert_eq!(load(directory.path(), &foreign).unwrap(), Found::Foreign);

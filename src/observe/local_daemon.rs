@@ -59,7 +59,7 @@ pub fn belongs(config: &Config, system_identifier: &str) -> Belongs {
     Belongs {
         system_identifier: system_identifier.to_string(),
         node_id: config.node_id,
-        data_directory: data.map_or_else(String::new, |found| format!("{}:{}", found.dev(), found.ino())),
+        data_directory: data.map_or_else(String::new, |found| found.ino().to_string()),
         machine,
     }
 }

@@ -55,14 +55,13 @@ pub async fn query_start_permission(
     action: Action,
 ) -> Result<Permission> {
     let is_standby = facts.data_directory.join(STANDBY_SIGNAL).exists();
-    if !is_standby && matches!(action, Action::Start | Action::Restart) {
-        match (local_daemon::may_start_as_primary(context).await?, facts.running) {
-            (None, _) => {}
+    // A server that runs is judged as without a daemon, which would say no more than that it runs.
+    if !is_standby && facts.running.is_none() && matches!(action, Action::Start | Action::Restart) {
+        match local_daemon::may_start_as_primary(context).await? {
+            None | Some(StartAnswer::Paused) => {}
             // Its lease lasts: no other node can have become the primary.
-            (Some(StartAnswer::Yes), _) => return Ok(Permission::not_needed()),
-            // It runs, and the daemon lets it come back in place.
-            (Some(_), Some(_)) => return Ok(Permission::not_needed()),
-            (Some(_), None) => {
+            Some(StartAnswer::Yes) => return Ok(Permission::not_needed()),
+            Some(StartAnswer::No) => {
                 let name = &facts.node_name;
                 let check = Check::fail(
                     "lease",

@@ -73,8 +73,7 @@ mod tests {
         let gone = Supervisor::of(&Environment::from_pairs([("NOTIFY_SOCKET", "/nowhere/at/all")]));
         gone.tell("READY=1");
         // Of another process.
-        let pairs =
-            [("NOTIFY_SOCKET", "@pgbaton-test-nobody"), ("WATCHDOG_USEC", "1"), ("WATCHDOG_PID", "1")];
+        let pairs = [("NOTIFY_SOCKET", "@pgbaton-test-none"), ("WATCHDOG_USEC", "1"), ("WATCHDOG_PID", "1")];
         assert_eq!(Supervisor::of(&Environment::from_pairs(pairs)).interval, None);
     }
 }

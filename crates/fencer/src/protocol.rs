@@ -99,12 +99,6 @@ impl Shortcomings {
         Self(self.0 & !other.0)
     }
 
-    /// Says whether any of these is missing.
-    #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
     /// Says what is missing, in words.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
         [

@@ -1,6 +1,7 @@
 //! `node guard`: may the local server start as it is? Asked before it runs, with no server to ask but those of other nodes.
 
 mod demote;
+mod lease;
 
 use std::time::Duration;
 
@@ -21,7 +22,6 @@ use crate::facts::directory::{DirectoryContents, look_past_mark};
 use crate::facts::rejoin::{LocalFiles, STANDBY_SIGNAL, is_half_rewound};
 use crate::journal;
 use crate::observe::discovery;
-use crate::observe::local_daemon::{self, StartAnswer};
 use crate::observe::own_node::own_row;
 use crate::observe::peers::poll::{OwnAddresses, PeerPoll};
 use crate::observe::peers::{self, known_servers};
@@ -30,7 +30,6 @@ use crate::output::{Data, Report};
 use crate::pg::conninfo::Conninfo;
 use crate::registry::{NodeRow, NodeType};
 use crate::system::clock;
-use crate::system::files;
 use crate::system::lock::LocalLock;
 use crate::system::signals::Signals;
 use crate::ui::Level;
@@ -122,28 +121,6 @@ fn answer(decision: &str, reason: &str, more: Value) -> Report {
     Report::new(Data::Done(data))
 }
 
-/// Where a daemon has a say, it decides: the server starts as a primary by the lease, or comes up as a standby.
-async fn by_the_lease(context: &Context, config: &Config) -> Result<Option<Report>> {
-    let name = &config.node_name;
-    Ok(match local_daemon::may_start_as_primary(context).await? {
-        None | Some(StartAnswer::Paused) => None,
-        Some(StartAnswer::Yes) => {
-            context.ui.say(Level::Notice, &format!("node \"{name}\" may start: its lease has lasted"));
-            Some(answer("start", "lease", json!({})))
-        }
-        Some(StartAnswer::No) => {
-            if !context.options.dry_run {
-                files::write(&config.data_directory.join(STANDBY_SIGNAL), b"", 0o600).map_err(|error| {
-                    Error::from_cause(Exit::CannotTell, "could not write standby.signal", &error)
-                })?;
-            }
-            let text = format!("node \"{name}\" has no lease and starts as a standby");
-            context.ui.say(Level::Notice, &text);
-            Some(answer("start", "no_lease", json!({})))
-        }
-    })
-}
-
 async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<GuardFindings> {
     let config = context.config()?;
     let name = &config.node_name;
@@ -151,7 +128,7 @@ async fn find_out(context: &Context, args: &Args, begun: Instant) -> Result<Guar
     if let Some(report) = without_asking(context, config)? {
         return Ok(GuardFindings::Answer(report));
     }
-    if let Some(report) = by_the_lease(context, config).await? {
+    if let Some(report) = lease::decides(context, config).await? {
         return Ok(GuardFindings::Answer(report));
     }
     let local = peers::read_local_files(context).await.map_err(|error| refused("unreadable", error.text))?;

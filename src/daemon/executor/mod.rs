@@ -1,0 +1,215 @@
+//! What the daemon does outside of the lease's thread: files, programs, the metadata, and what follows from the state of the server.
+//!
+//! Role changes of this host go through the commands: a child of this process stops, starts, repoints and rejoins as a person would have it
+//! done, with the same plans, journals and locks.
+
+mod effects;
+mod programs;
+mod state;
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+use pgbaton_lease::{Event, Flag, Server};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use self::programs::{Child, Purpose};
+use super::lease::{Order, Snapshot, Told, now};
+use crate::config::Config;
+use crate::context::Context;
+use crate::facts::daemon_flag::{self as flag, Belongs};
+use crate::observe::discovery;
+use crate::pg::client::Session;
+use crate::system::supervisor::Supervisor;
+use crate::ui::Level;
+
+/// How often the state is looked at although nothing has changed.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How often the whole cluster is looked at.
+const TOPOLOGY: Duration = Duration::from_secs(30);
+
+/// How often the supervisor is told what this daemon does.
+const STATUS: Duration = Duration::from_secs(2);
+
+/// The pause after a command that has failed.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What the executor works with.
+pub struct Setting<'a> {
+    pub context: &'a Context,
+    pub config: &'a Config,
+    pub belongs: Belongs,
+    pub state_directory: PathBuf,
+    pub runtime: PathBuf,
+    pub told: mpsc::UnboundedSender<Told>,
+    pub snapshot: watch::Receiver<Option<Snapshot>>,
+    /// How long a lease lasts, in milliseconds.
+    pub lease_ms: u64,
+    /// How long a server that has gone may take to come back in place, in milliseconds.
+    pub restart_ms: u64,
+    /// Within what time another node is the primary, if a majority of the nodes is there, in milliseconds.
+    pub successor_ms: u64,
+    /// How long the lock of commands is kept after the flag has changed: until no older line of this daemon can be seen.
+    pub keep_lock: Duration,
+    /// It takes part in elections.
+    pub is_automatic: bool,
+    /// What has started this process.
+    pub supervisor: Supervisor,
+}
+
+/// Carries out what the lease orders.
+pub struct Executor<'a> {
+    setting: Setting<'a>,
+    child: Option<(Purpose, Child)>,
+    /// Nothing is started again before this.
+    not_before: Instant,
+    /// The session that has it, and since when the flag is what it is.
+    command_lock: Option<(Session, Instant)>,
+    flag: Option<Flag>,
+    /// The server has gone since.
+    down_since: Option<Instant>,
+    /// The standby has had no upstream since.
+    detached_since: Option<Instant>,
+    /// The role of the server that was seen last.
+    last: Option<Server>,
+    /// The leader's record of the roles is still to be written.
+    is_to_record: bool,
+    members_written: Option<Instant>,
+    said_why_not: Option<&'static str>,
+    /// A follow has failed: the node has to be rejoined.
+    is_to_rejoin: bool,
+    /// It comes back as a standby, and is not attached yet.
+    is_returning: bool,
+    /// When the leader was asked last to readmit this node.
+    asked_in: Option<Instant>,
+    /// When the nodes were read last.
+    peers_read: Option<Instant>,
+    /// The node that this one is registered to follow.
+    upstream: Option<i32>,
+    /// The leader that was seen last, and whether it is another one than the upstream was.
+    leader: Option<u32>,
+    is_to_follow: bool,
+    /// A look at the whole cluster, which keeps the saved topology fresh, and when it was begun.
+    looking: Option<LocalBoxFuture<'a, ()>>,
+    looked: Option<Instant>,
+    /// When the supervisor was told something last.
+    supervised: Option<Instant>,
+}
+
+impl<'a> Deref for Executor<'a> {
+    type Target = Setting<'a>;
+
+    fn deref(&self) -> &Setting<'a> {
+        &self.setting
+    }
+}
+
+impl<'a> Executor<'a> {
+    /// Begins.
+    pub fn new(setting: Setting<'a>) -> Self {
+        Self {
+            setting,
+            child: None,
+            not_before: Instant::now(),
+            command_lock: None,
+            flag: None,
+            down_since: None,
+            detached_since: None,
+            last: None,
+            is_to_record: false,
+            members_written: None,
+            said_why_not: None,
+            is_to_rejoin: false,
+            is_returning: false,
+            asked_in: None,
+            peers_read: None,
+            upstream: None,
+            leader: None,
+            is_to_follow: false,
+            looking: None,
+            looked: None,
+            supervised: None,
+        }
+    }
+}
+
+impl<'a> Executor<'a> {
+    /// Works until the lease's thread ends.
+    pub async fn run(&mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.carry_out(order).await,
+                    None => return,
+                },
+                () = sleep(LOOK) => {}
+                changed = self.setting.snapshot.changed() => if changed.is_err() { return },
+                () = background(&mut self.looking) => self.looking = None,
+            }
+            self.child_has_ended().await;
+            self.look_at_cluster();
+            self.tell_supervisor();
+            let snapshot = self.snapshot.borrow().clone();
+            if let Some(snapshot) = snapshot {
+                self.reconcile(&snapshot).await;
+            }
+        }
+    }
+
+    /// Tells the supervisor what this daemon does, and that it is alive. Its word is that of the lease's thread, too: without that there is no
+    /// fresh snapshot.
+    fn tell_supervisor(&mut self) {
+        let due = self.supervisor.interval.unwrap_or(STATUS).min(STATUS);
+        if self.supervised.is_some_and(|at| at.elapsed() < due) {
+            return;
+        }
+        let Some(snapshot) = self.snapshot.borrow().clone() else { return };
+        if now().since(snapshot.at) > self.lease_ms {
+            return;
+        }
+        let what = match () {
+            () if snapshot.state.writes() => "leads",
+            () if snapshot.state.candidacy.is_some() => "stands for election",
+            () if snapshot.state.is_willing() => "follows",
+            () => "takes no part",
+        };
+        self.supervisor.tell(&format!("WATCHDOG=1\nSTATUS={what}, {}", flag::name(snapshot.state.flag)));
+        self.supervised = Some(Instant::now());
+    }
+
+    /// Keeps the saved topology fresh: it is what this node, and the start guard, know when the server is down.
+    fn look_at_cluster(&mut self) {
+        if self.looking.is_none() && self.looked.is_none_or(|at| at.elapsed() > TOPOLOGY) {
+            self.looked = Some(Instant::now());
+            let context: &'a Context = self.setting.context;
+            self.looking = Some(Box::pin(async move {
+                // What it finds is kept by itself.
+                let _found = discovery::cluster(context).await;
+            }));
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        let _ended = self.told.send(told);
+    }
+
+    fn event(&self, event: Event) {
+        self.tell(Told::Event(event));
+    }
+
+    fn say(&self, level: Level, text: &str) {
+        self.context.ui.say(level, text);
+    }
+}
+
+/// Waits for what is done at the same time as everything else; for ever, where there is nothing.
+async fn background(work: &mut Option<LocalBoxFuture<'_, ()>>) {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,303 @@
+//! What follows from the state of the server and the lease: a start, a hand-over, a return as a standby, another upstream.
+
+use std::time::Duration;
+
+use pgbaton_lease::driver::CommandLock;
+use pgbaton_lease::{Ask, Epoch, Flag, Server, Stage};
+use tokio::time::Instant;
+
+use super::programs::Purpose;
+use super::{AGAIN, Executor};
+use crate::daemon::lease::{Snapshot, Told, now};
+use crate::daemon::{record, server, view};
+use crate::facts::directory::running_postmaster;
+use crate::observe::daemons::random_op;
+use crate::pg::control_file::{self, ControlState};
+use crate::ui::Level;
+
+/// How long a standby may be without its upstream before it is given another one.
+const DETACHED: Duration = Duration::from_secs(2);
+
+/// How long the WAL receiver is given to come back to the upstream that it has.
+const RETRIES: Duration = Duration::from_secs(15);
+
+/// How often the nodes are read from the metadata.
+const PEERS: Duration = Duration::from_secs(5);
+
+impl Executor<'_> {
+    pub(super) async fn reconcile(&mut self, snapshot: &Snapshot) {
+        let state = &snapshot.state;
+        self.keep_command_lock(snapshot);
+        if self.peers_read.is_none_or(|at| at.elapsed() > PEERS) && state.server != Server::Standby
+            || self.peers_read.is_none_or(|at| at.elapsed() > 3 * PEERS)
+        {
+            self.peers_read = Some(Instant::now());
+            if let Some((peers, upstream)) = record::peers(self.context, self.config).await {
+                self.tell(Told::Peers(peers));
+                self.upstream = upstream;
+            }
+        }
+        if self.last != Some(state.server) {
+            if state.server == Server::Primary {
+                self.is_to_record = true;
+            }
+            self.last = Some(state.server);
+        }
+        if !state.members.data.has(state.me) {
+            return;
+        }
+        self.begin_or_clear(snapshot).await;
+        self.be_readmitted(snapshot).await;
+        match state.server {
+            Server::Down { .. } => self.is_down(snapshot).await,
+            _ => self.down_since = None,
+        }
+        match state.server {
+            Server::Primary if snapshot.leads() => {
+                if self.is_to_record {
+                    self.is_to_record = !record::new_primary(self.context, self.config).await;
+                }
+                self.copy_to_witnesses(snapshot).await;
+                self.end_a_hung_server(snapshot).await;
+            }
+            Server::Standby if !state.requested && state.candidacy.is_none() => self.attach(snapshot),
+            _ => self.detached_since = None,
+        }
+    }
+
+    /// Gives the lock of commands back, once it has done its work.
+    fn keep_command_lock(&mut self, snapshot: &Snapshot) {
+        if self.flag != Some(snapshot.state.flag) {
+            self.flag = Some(snapshot.state.flag);
+            if let Some((_, since)) = &mut self.command_lock {
+                *since = Instant::now();
+            }
+        }
+        let is_over = self.command_lock.as_ref().is_some_and(|(session, since)| {
+            session.is_closed() || since.elapsed() > self.keep_lock && snapshot.state.flag != Flag::Ending
+        });
+        if is_over {
+            self.command_lock = None;
+            self.tell(Told::CommandLock(CommandLock::NotTried));
+        }
+    }
+
+    /// The first start of a cluster, which is the end of a pause that no command began; and the end of any pause at the leader, once it is armed.
+    async fn begin_or_clear(&mut self, snapshot: &Snapshot) {
+        let state = &snapshot.state;
+        if !self.is_automatic {
+            return;
+        }
+        let voters = state.members.voters.count();
+        if state.flag == Flag::Full && state.epoch == Epoch::default() && state.server == Server::Primary {
+            if voters < 3 {
+                let why = "there is no automatic failover: the cluster has fewer than three nodes that vote";
+                if self.said_why_not != Some(why) {
+                    self.context.ui.message(
+                        Level::Warning,
+                        why,
+                        Some("With two, the loss of either one would stop the primary."),
+                        Some("Register a witness or another standby."),
+                    );
+                    self.said_why_not = Some(why);
+                }
+                return;
+            }
+            if state.votes_held() >= state.majority() && self.take_command_lock().await {
+                self.tell(Told::Ask(0, Ask::Ending(Epoch::default(), true)));
+            }
+        }
+        if state.flag == Flag::Ending
+            && state.server == Server::Primary
+            && snapshot.leads()
+            && state.members_are_committed()
+            && self.take_command_lock().await
+        {
+            let clear = Ask::Clear { armed: Some(state.epoch), ended: None, locked: true };
+            // Of no operation: the command that ends the pause waits for another answer.
+            self.tell(Told::Ask(0, clear));
+        }
+    }
+
+    /// A node without a state of its own, which was added later or has lost it, takes part once the leader has raised its number above all others.
+    async fn be_readmitted(&mut self, snapshot: &Snapshot) {
+        let state = &snapshot.state;
+        let own = snapshot.id(state.me);
+        let Some(leader) = snapshot.leader.filter(|leader| Some(*leader) != own) else { return };
+        let is_due = self.asked_in.is_none_or(|at| at.elapsed() > AGAIN);
+        if !self.is_automatic || state.flag != Flag::New || state.server != Server::Standby || !is_due {
+            return;
+        }
+        self.asked_in = Some(Instant::now());
+        match record::ask_to_be_readmitted(self.context, leader).await {
+            Ok(epoch) => self.tell(Told::Ask(epoch.op, Ask::Readmit(epoch))),
+            Err(error) => {
+                self.say(
+                    Level::Notice,
+                    &format!("node {leader} has not readmitted this node yet: {error:#}"),
+                );
+            }
+        }
+    }
+
+    async fn is_down(&mut self, snapshot: &Snapshot) {
+        let state = &snapshot.state;
+        let since = *self.down_since.get_or_insert_with(Instant::now);
+        let data = &self.config.data_directory;
+        let control = control_file::read(data).ok().map(|control| control.state);
+        if let Some(hand_over) = state.hand_over {
+            if hand_over.stage == Stage::Stopped {
+                // After a crash it is not known where the WAL ends; the best standby is what there is.
+                let position = control_file::shutdown_position(data).ok().flatten();
+                self.tell(Told::Shutdown(position.map_or(0, |position| position.end.0)));
+            }
+            return;
+        }
+        if Instant::now() < self.not_before {
+            return;
+        }
+        let gone = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let leads = state.may_start_as_primary(now());
+        if leads
+            && gone >= self.restart_ms
+            && state.flag == Flag::Active
+            && let Some(heir) = snapshot.heir
+            && let Some((place, _)) = snapshot.ids.iter().find(|(_, id)| **id == heir)
+        {
+            // A start that goes on for too long is given up, whatever of it runs already.
+            if let Some((Purpose::Start, child)) = &self.child {
+                child.abort();
+                self.child = None;
+            }
+            let directory = data.clone();
+            let _ended =
+                tokio::task::spawn_blocking(move || server::is_empty(&directory) || server::end(&directory))
+                    .await;
+            self.say(Level::Notice, &format!("the server is down: handing over to node {heir}"));
+            self.tell(Told::Ask(random_op(), Ask::HandOver(*place)));
+            self.not_before = Instant::now() + Duration::from_secs(1);
+            return;
+        }
+        // What is starting already needs no help.
+        if self.child.is_some() || running_postmaster(data).is_some() {
+            return;
+        }
+        if leads {
+            if control == Some(ControlState::ShutDown) && gone < self.restart_ms {
+                // It was stopped cleanly, and the administrator is given the time to start it again.
+                return;
+            }
+            self.start_child(Purpose::Start, &["node", "start"]);
+        } else if state.must_return_as_standby(now())
+            && (self.is_returning
+                || control.is_some_and(|control| {
+                    !matches!(control, ControlState::ShutDownInRecovery | ControlState::InArchiveRecovery)
+                }))
+        {
+            if let Err(error) = self.write_signal().await {
+                return self.signal_failed(&error, "The server stays down.");
+            }
+            self.is_returning = true;
+            // It was a primary, and may have WAL that the next one lacks. As a standby it would send that to those who still follow it; so it
+            // is rejoined to the next primary before it starts, and waits until there has to be one.
+            self.is_to_rejoin = true;
+            let own = snapshot.id(state.me);
+            if snapshot.leader.is_some_and(|leader| Some(leader) != own) {
+                self.start_child(Purpose::Rejoin, &["node", "rejoin"]);
+            } else if gone >= self.successor_ms {
+                self.start_child(Purpose::Start, &["node", "start"]);
+            }
+        }
+    }
+
+    /// Attaches a standby that has lost its upstream to the leader.
+    fn attach(&mut self, snapshot: &Snapshot) {
+        let state = &snapshot.state;
+        let own = snapshot.id(state.me);
+        let Some(leader) = snapshot.leader.filter(|leader| Some(*leader) != own) else {
+            self.detached_since = None;
+            return;
+        };
+        // A standby of the old leader follows the new one, also where the old one has come back as a standby and sends again. One that follows
+        // a standby stays with it.
+        if self.leader.is_some_and(|before| before != leader && self.upstream == i32::try_from(before).ok()) {
+            self.is_to_follow = true;
+        }
+        self.leader = Some(leader);
+        if self.upstream == i32::try_from(leader).ok() {
+            self.is_to_follow = false;
+        }
+        let is_attached = snapshot.silent.is_some() && !self.is_to_follow;
+        if is_attached {
+            self.is_returning = false;
+        }
+        if is_attached || matches!(state.flag, Flag::Full | Flag::New) || state.ready.is_some() {
+            self.detached_since = None;
+            return;
+        }
+        let since = *self.detached_since.get_or_insert_with(Instant::now);
+        // A receiver that has lost its own upstream tries again by itself, every few seconds.
+        let patience = if self.is_to_follow {
+            Duration::ZERO
+        } else if self.upstream == i32::try_from(leader).ok() {
+            RETRIES
+        } else {
+            DETACHED
+        };
+        if since.elapsed() < patience || self.child.is_some() || Instant::now() < self.not_before {
+            return;
+        }
+        if self.is_to_rejoin {
+            // Without consent: what only this node has is never discarded by the daemon.
+            self.start_child(Purpose::Rejoin, &["node", "rejoin"]);
+        } else {
+            self.start_child(
+                Purpose::Follow,
+                &["standby", "follow", "--upstream-node-id", &leader.to_string()],
+            );
+        }
+    }
+
+    async fn copy_to_witnesses(&mut self, snapshot: &Snapshot) {
+        let state = &snapshot.state;
+        let own = state.members.version;
+        if own.timeline != state.timeline {
+            return;
+        }
+        for voter in state.members.voters.iter().filter(|voter| !state.members.data.has(*voter)) {
+            let Some(id) = snapshot.id(voter) else { continue };
+            // Where nothing was seen, nothing can be written.
+            if snapshot.shown.get(&id).is_none_or(|shown| *shown >= own)
+                || self.members_written.is_some_and(|at| at.elapsed() < Duration::from_millis(500))
+            {
+                continue;
+            }
+            self.members_written = Some(Instant::now());
+            let ids =
+                |nodes: pgbaton_lease::Nodes| nodes.iter().filter_map(|node| snapshot.id(node)).collect();
+            let row = record::MembersRow {
+                cluster_key: view::cluster_key(&self.belongs.system_identifier),
+                version: own,
+                data: ids(state.members.data),
+                voters: ids(state.members.voters),
+            };
+            if let Err(error) = record::copy_members(self.context, id, &row).await {
+                self.say(Level::Warning, &format!("could not update witness {id}: {error:#}"));
+            }
+        }
+    }
+
+    /// A server that hangs would keep its lease for ever: it is ended, and comes back in place, or another one takes over.
+    async fn end_a_hung_server(&self, snapshot: &Snapshot) {
+        let silent = snapshot.answered.map_or(0, |at| now().since(at));
+        if silent <= self.lease_ms || self.child.is_some() {
+            return;
+        }
+        self.say(
+            Level::Warning,
+            &format!("the server has not answered for {silent} ms, although it runs: it is ended"),
+        );
+        let data = self.config.data_directory.clone();
+        let _ended = tokio::task::spawn_blocking(move || server::end(&data)).await;
+    }
+}
