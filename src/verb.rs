@@ -50,6 +50,7 @@ pub enum Verb {
     ServiceStatus,
     ServicePause,
     ServiceUnpause,
+    ServiceReset,
     Completions,
     Man,
     /// Serves the pgbaton of another host; not for people, and so not in [`Verb::ALL`].
@@ -207,7 +208,7 @@ const fn changes_roles(words: &'static str, options: &'static [OptionGroup]) -> 
 
 impl Verb {
     /// Every command for people.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::PrimaryRegister,
         Self::PrimaryUnregister,
         Self::StandbyClone,
@@ -248,6 +249,7 @@ impl Verb {
         Self::ServiceStatus,
         Self::ServicePause,
         Self::ServiceUnpause,
+        Self::ServiceReset,
         Self::Completions,
         Self::Man,
     ];
@@ -363,6 +365,7 @@ impl Verb {
             // The daemons do it, one after the other; asked twice it does no harm.
             Self::ServicePause => looks_from_outside("service pause", Meaningless, &[Files, DryRun, Timeout]),
             Self::ServiceUnpause => looks_from_outside("service unpause", Meaningless, &[Files, DryRun, Timeout]),
+            Self::ServiceReset => looks("service reset", Local, &[Files, DryRun, Timeout]),
             Self::Completions => looks_from_outside("completions", Meaningless, &[]),
             Self::Man => looks_from_outside("man", Meaningless, &[]),
             Self::FarEnd => looks("far-end", Local, &[Files]),

@@ -331,6 +331,7 @@ impl Noun {
             Self::Service(service::Service::Status { .. }) => Verb::ServiceStatus,
             Self::Service(service::Service::Pause) => Verb::ServicePause,
             Self::Service(service::Service::Unpause) => Verb::ServiceUnpause,
+            Self::Service(service::Service::Reset { .. }) => Verb::ServiceReset,
             Self::Config(Config::Check) => Verb::ConfigCheck,
             Self::Config(Config::Show) => Verb::ConfigShow,
             Self::Completions { .. } => Verb::Completions,

@@ -55,6 +55,10 @@ pub struct Promote {
     /// Do not pause repmgrd where it runs
     #[arg(long)]
     pub repmgrd_no_pause: bool,
+
+    /// With active daemons: these nodes, by name or ID, are switched off and stay off; the time in which they might still write is not waited for
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub proven_off: Vec<String>,
 }
 
 /// Options of `standby follow`.

@@ -14,6 +14,7 @@ use crate::facts::daemon_flag as flag;
 use crate::facts::daemons::{refusal_text, role_name, version_of_members};
 use crate::observe::daemons::{self, NodeDaemons};
 use crate::observe::discovery;
+use crate::operation::reset::reset;
 use crate::output::service::{ServiceNode, ServiceReport};
 use crate::output::{Data, Report};
 use crate::registry::NodeType;
@@ -33,7 +34,7 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
     let found = discovery::cluster(context).await?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
     let mut nodes = daemons::of_cluster(context, &rows).await;
-    if !matches!(verb, Verb::Status { .. }) {
+    if matches!(verb, Verb::Pause | Verb::Unpause) {
         // A daemon whose server has just been restarted has its session there again in a moment.
         let is_gone = |node: &NodeDaemons| {
             node.row.node_type != NodeType::Witness && node.seen.is_some() && node.own().is_none()
@@ -48,6 +49,7 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
         Verb::Status { .. } => Ok(Report::new(Data::Service(Box::new(report(&nodes))))),
         Verb::Pause => Pause { context, nodes: &nodes }.begin().await,
         Verb::Unpause => Pause { context, nodes: &nodes }.end().await,
+        Verb::Reset { proven_off } => reset(context, &found.facts, &nodes, proven_off).await,
     }
 }
 

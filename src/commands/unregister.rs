@@ -7,6 +7,7 @@ use crate::observe::own_node::{secrets_of, target};
 use crate::observe::under_locks::lock_cluster;
 use crate::observe::{discovery, open_operations};
 use crate::operation::carry_out::RunOptions;
+use crate::operation::membership::{may_unregister, wait_until_taken_up};
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::plan::register::{RegisterOptions, unregister};
@@ -26,6 +27,7 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     let rows: Vec<_> = found.facts.nodes.iter().filter(is_first).map(|node| node.row.clone()).collect();
     // A change of roles that goes on meanwhile would record a primary that is not registered any more.
     let held = lock_cluster(context, &rows).await?;
+    may_unregister(context, &discovery::the_primary(&held.facts)?.0.row, &target(context, &found.facts)?.row).await?;
     let mut facts = held.facts.clone();
     facts.nodes.extend(found.facts.nodes.iter().filter(|node| !is_first(node)).cloned());
     facts.nodes.sort_by_key(|node| node.row.node_id);
@@ -48,6 +50,7 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
             Level::Notice,
             &format!("node \"{}\" (ID {}) is no longer registered", row.node_name, row.node_id),
         );
+        wait_until_taken_up(context, &primary.row, row, false).await;
     }
     Ok(report)
 }

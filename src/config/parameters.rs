@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::{
-    CleartextPasswords, ConnectionCheck, Delay, Failover, FailoverProfile, GuardOnUnknown, LogFacility,
-    LogLevel, ReplicationType, TablespaceMapping, Type,
+    CleartextPasswords, ConnectionCheck, Delay, Failover, FailoverProfile, FailoverTwoNodes, GuardOnUnknown,
+    LogFacility, LogLevel, OnCleanStop, RejoinAutomatically, ReplicationType, Size, TablespaceMapping, Type,
 };
 use super::{Origins, Reader};
 
@@ -309,6 +309,16 @@ parameters! {
     failover_profile: FailoverProfile { default: "default", pgbaton_only: true }
     /// How long the daemon lets a primary that has gone come back in place, before it hands over; -1 is the time of the profile.
     restart_timeout: Option<Duration> { default: "-1", least: -1, pgbaton_only: true }
+    /// What the daemon does when the primary was stopped cleanly.
+    on_clean_stop: OnCleanStop { default: "wait", pgbaton_only: true }
+    /// How much of the last known WAL a standby may lack that is promoted by itself; 0 is none, -1 any.
+    failover_max_lag: Size { default: "16MB", pgbaton_only: true }
+    /// What the daemon does by itself with a former primary or a standby that has diverged.
+    rejoin_automatically: RejoinAutomatically { default: "lossless", pgbaton_only: true }
+    /// What takes the place of a majority where only two nodes vote.
+    failover_two_nodes: FailoverTwoNodes { default: "off", pgbaton_only: true }
+    /// Command that switches a node off, whose ID is %n and whose name is %a; it succeeds only if the node is off.
+    fence_command: Option<String> { pgbaton_only: true }
     /// Directory of the sockets of daemon and fencer, on a tmpfs file system; /run/pgbaton/<node_name> or one below /dev/shm if unset.
     runtime_directory: Option<PathBuf> { pgbaton_only: true }
     /// Command by which the daemon promotes this node.

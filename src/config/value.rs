@@ -369,6 +369,54 @@ impl Type for Option<Delay> {
     }
 }
 
+/// How much, as PostgreSQL's own parameters take it: `16MB`.
+///
+/// The text is kept, for what is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Size {
+    text: String,
+    /// In bytes; None for -1, which is no limit.
+    pub bytes: Option<u64>,
+}
+
+impl Size {
+    /// Reads a size: bytes, or an integer with a unit of 1024 bytes, or of a power of that.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let bytes = match text {
+            "-1" => None,
+            _ => {
+                let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+                let factor = match unit.trim_start() {
+                    "" | "B" => 1,
+                    "kB" => 1 << 10,
+                    "MB" => 1 << 20,
+                    "GB" => 1 << 30,
+                    "TB" => 1 << 40,
+                    _ => return None,
+                };
+                let number: u64 = text.get(..text.len() - unit.len())?.parse().ok()?;
+                Some(number.checked_mul(factor)?)
+            }
+        };
+        Some(Self { text: text.to_string(), bytes })
+    }
+}
+
+impl Type for Size {
+    fn read(given: &RawValue, _: &Parameter) -> Option<Self> {
+        Self::parse(&given.scalar()?)
+    }
+
+    fn write(&self) -> toml::Value {
+        self.text.as_str().into()
+    }
+
+    fn allowed(_: &Parameter) -> String {
+        "an integer with one of the units B, kB, MB, GB, TB, or -1 for no limit".into()
+    }
+}
+
 /// A parameter with a few named values, matched as repmgr does, whatever the case.
 macro_rules! choice {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -487,6 +535,38 @@ choice! {
         Default = "default",
         /// A lost host is replaced in 22 s; 5 s of standstill are tolerated.
         Conservative = "conservative",
+    }
+}
+
+choice! {
+    /// What takes the place of a majority where only two nodes vote.
+    FailoverTwoNodes {
+        /// Nothing: there is no automatic failover.
+        Off = "off",
+        /// A command that switches the other node off.
+        Fence = "fence",
+    }
+}
+
+choice! {
+    /// What the daemon does when the primary was stopped cleanly.
+    OnCleanStop {
+        /// It waits for restart_timeout, and hands over then.
+        Wait = "wait",
+        /// It hands over at once.
+        HandOver = "handover",
+    }
+}
+
+choice! {
+    /// What the daemon does by itself with a former primary or a standby that has diverged.
+    RejoinAutomatically {
+        /// It only follows, where nothing has to be changed for that.
+        Never = "never",
+        /// It rewinds the node if nothing committed is discarded.
+        Lossless = "lossless",
+        /// It rewinds the node, and keeps what is discarded in a directory of its own.
+        Always = "always",
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgbaton_lease::driver::{CommandLock, Driver, Input, Output, Query};
+use pgbaton_lease::driver::{CommandLock, Driver, Input, Output, Policy, Query, Withheld};
 use pgbaton_lease::mailbox::NodeId;
 use pgbaton_lease::votes::{Backend, Node, Nodes};
 use pgbaton_lease::{Action, Ask, Event, Flag, Members, Op, Params, Server, State, Time, Version, Why};
@@ -31,6 +31,8 @@ const LEARNS: Duration = Duration::from_millis(800);
 pub struct Peer {
     /// Its number in `repmgr.nodes`.
     pub id: NodeId,
+    /// It has data: it is no witness.
+    pub has_data: bool,
     /// Its priority in an election.
     pub priority: u32,
     /// How it is reached.
@@ -63,6 +65,8 @@ pub enum Told {
     Ask(Op, Ask),
     /// The nodes, as the metadata has them now.
     Peers(Vec<Peer>),
+    /// The command that validates a candidacy has agreed, or has not, and is not to be asked again for so many milliseconds.
+    Validated(bool, u64),
     /// The flag is on disk.
     FlagWritten,
     /// What has become of the lock of commands.
@@ -82,6 +86,8 @@ pub enum Order {
     CheckPromotion(Option<i32>),
     /// Take the lock of commands.
     TakeCommandLock,
+    /// A command has changed which nodes are registered.
+    ReadPeers,
 }
 
 /// What the daemon knows at a moment, for everything outside of the lease's thread.
@@ -101,6 +107,8 @@ pub struct Snapshot {
     pub answered: Option<Time>,
     /// The best standby to hand over to.
     pub heir: Option<NodeId>,
+    /// Why this node does not stand for election, although it would have to.
+    pub withheld: Option<Withheld>,
     /// Which copy of the members each voter has shown.
     pub shown: BTreeMap<NodeId, Version>,
 }
@@ -128,6 +136,8 @@ pub struct Beginning {
     pub peers: Vec<Peer>,
     /// See [`view::cluster_key`].
     pub cluster_key: i32,
+    /// What is asked of this node when it stands for election by itself.
+    pub policy: Policy,
     /// Which start of the daemon.
     pub incarnation: u16,
     /// Makes the waiting times of daemons differ.
@@ -195,6 +205,7 @@ pub async fn run(beginning: Beginning, channels: Channels) {
         beginning.random,
         now(),
     );
+    driver.set_policy(beginning.policy);
     let not_tried = driver.handle(now(), Input::CommandLock(CommandLock::NotTried));
     let mut lease = Lease {
         params: beginning.params,
@@ -295,6 +306,7 @@ impl Lease {
             Told::Event(event) => self.handle(Input::Event(event)),
             Told::Shutdown(end) => self.handle(Input::Shutdown(end)),
             Told::Ask(op, ask) => self.handle(Input::Ask(op, ask)),
+            Told::Validated(agrees, span) => self.handle(Input::Validated(agrees, span)),
             Told::CommandLock(lock) => {
                 self.asked_for_lock = false;
                 self.handle(Input::CommandLock(lock));
@@ -306,16 +318,25 @@ impl Lease {
                     self.handle(Input::Wake);
                 }
             }
-            Told::Peers(peers) => {
-                for peer in peers {
-                    if let Some(node) = self.driver.place_of(peer.id) {
-                        self.driver.set_priority(node, peer.priority);
-                    }
-                    self.conninfos.insert(peer.id, peer.conninfo);
-                }
-            }
+            Told::Peers(peers) => self.peers_are(peers),
             Told::MayStart(answer) => self.may_start.push((Instant::now() + LEARNS, answer)),
         }
+    }
+
+    /// The nodes that are registered. Until a leader has recorded the members, these are they.
+    fn peers_are(&mut self, peers: Vec<Peer>) {
+        let ids: Vec<NodeId> = peers.iter().map(|peer| peer.id).collect();
+        self.driver.keep_places(&ids);
+        let (mut data, mut voters) = (Nodes::NONE, Nodes::NONE);
+        for peer in peers {
+            if let Some(node) = self.driver.place_of(peer.id) {
+                self.driver.set_priority(node, peer.priority);
+                voters = voters.with(node);
+                data = if peer.has_data { data.with(node) } else { data };
+            }
+            self.conninfos.insert(peer.id, peer.conninfo);
+        }
+        self.handle(Input::Event(Event::Registered { data, voters }));
     }
 
     fn heard(&mut self, heard: Heard) {
@@ -361,6 +382,9 @@ impl Lease {
             }
         }
         if voter == self.me() {
+            if reply.view.requests.iter().any(|line| line.contains(" member ")) {
+                self.order(Order::ReadPeers);
+            }
             self.own_process = Some((backend, answer.pid));
             let generation = self.sessions.get(&voter).map(|one| one.generation);
             if self.local.is_some_and(|local| local.is_up && Some(local.generation) == generation) {
@@ -552,6 +576,7 @@ impl Lease {
             leader,
             silent: own.and_then(|(at, view)| Some(view.silent? + time.since(at))),
             answered: own.map(|(at, _)| at).max(self.refused),
+            withheld: driver.withheld(),
             heir: driver.best_heir(time).map(|node| driver.id_of(node)),
             shown: views().map(|(node, _, view)| (driver.id_of(node), view.members.version)).collect(),
         };

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use pgbaton_fencer::protocol::Request;
 use pgbaton_fencer::server::DataDirectory;
+use pgbaton_lease::driver::Policy;
 use pgbaton_lease::{Epoch, Flag, Members, Node, Nodes, Params, Server, State, Time};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -43,7 +44,7 @@ use crate::config::Config;
 use crate::config::value::{Failover, FailoverProfile};
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
-use crate::facts::daemon_flag::{self as flag, Belongs, Found};
+use crate::facts::daemon_flag::{self as flag, Belongs, Found, Promise};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::observe::daemons;
@@ -136,6 +137,7 @@ pub async fn run(context: &Context) -> Result<()> {
     let (orders_there, orders) = mpsc::unbounded_channel();
     let (snapshot_there, snapshot) = watch::channel(None);
     let params = begun.beginning.params;
+    let unbound = begun.beginning.state.unbound;
     let is_witness = begun.beginning.fencer.is_none();
     let channels = Channels { told: told_there, orders: orders_there, snapshot: snapshot_there };
     start_thread("lease", {
@@ -160,7 +162,7 @@ pub async fn run(context: &Context) -> Result<()> {
     record::event(context, None, "repmgrd_start", true, &text).await;
     let supervisor = Supervisor::of(&context.environment);
     supervisor.tell("READY=1");
-    let mut executor = Executor::new(Setting {
+    let setting = Setting {
         context,
         config,
         belongs: begun.belongs,
@@ -176,7 +178,8 @@ pub async fn run(context: &Context) -> Result<()> {
         keep_lock: Duration::from_millis(params.silence + 2 * params.heartbeat),
         is_automatic: config.failover == Failover::Automatic,
         supervisor,
-    });
+    };
+    let mut executor = Executor::new(setting, unbound);
     tokio::select! {
         () = executor.run(orders) => {
             return Err(Error::new(Exit::Internal, "the daemon's lease has ended unexpectedly")
@@ -228,8 +231,9 @@ async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path)
     let cluster = learn(context, config, known, needs_server).await?;
     let belongs = belongs(config, &cluster.system_identifier);
     let found = flag::load(state, &belongs).map_err(|error| unreadable(state, &error))?;
-    let (flag, epoch) = match found {
-        Found::Own(flag, epoch) => (flag, epoch),
+    let promise = |flag| Promise { flag, epoch: Epoch::default(), unbound: false };
+    let Promise { flag, epoch, unbound } = match found {
+        Found::Own(promise) => promise,
         Found::Nothing | Found::Foreign if cluster.has_members == Some(true) => {
             context.ui.message(
                 Level::Warning,
@@ -240,9 +244,9 @@ async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path)
                 )),
                 None,
             );
-            (Flag::New, Epoch::default())
+            promise(Flag::New)
         }
-        Found::Nothing | Found::Foreign => (Flag::Full, Epoch::default()),
+        Found::Nothing | Found::Foreign => promise(Flag::Full),
     };
     if config.failover == Failover::Manual && flag != Flag::Full {
         return Err(Error::failed(
@@ -283,12 +287,17 @@ async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path)
     let server = if is_witness { Server::Standby } else { local_server(context, config).await };
     let timeline = control_file::read(&config.data_directory).map_or(0, |control| control.timeline.0);
     let started = State::start(me, members, (flag, epoch), (server, timeline), adopted, now());
+    let started = State { unbound, ..started };
     Ok(Begun {
         beginning: Beginning {
             params,
             state: started,
             peers,
             cluster_key: view::cluster_key(&cluster.system_identifier),
+            policy: Policy {
+                most_lack: config.failover_max_lag.bytes,
+                validates: config.failover_validation_command.is_some(),
+            },
             incarnation: u16::try_from(daemons::random_op() & 0xffff).unwrap_or(1),
             random: u64::from(daemons::random_op()) << 32 | u64::from(daemons::random_op()),
             fencer: place,
@@ -422,10 +431,7 @@ async fn primary_identifier(context: &Context, rows: &[NodeRow]) -> Result<Strin
 
 /// Gives each node a place, and returns the members before a leader has recorded any.
 fn places(rows: &[NodeRow], config: &Config) -> Result<(Vec<Peer>, Members, Node)> {
-    let active: Vec<&NodeRow> = rows
-        .iter()
-        .filter(|row| row.active || row.node_id == config.node_id || row.node_type != NodeType::Witness)
-        .collect();
+    let active: Vec<&NodeRow> = rows.iter().filter(|row| record::takes_part(row, config)).collect();
     if active.len() > MOST {
         return Err(Error::failed(format!("the cluster has more than {MOST} nodes"))
             .detail("The daemon handles no more."));

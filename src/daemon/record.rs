@@ -125,19 +125,26 @@ pub async fn has_members(session: &Session) -> Result<bool, SqlError> {
     Ok(row.get(0) != Some("0"))
 }
 
-/// Makes a peer of a row; the own one is reached as the configuration says.
-fn peer(row: &NodeRow, config: &Config) -> Option<Peer> {
-    let text = if row.node_id == config.node_id { &config.conninfo } else { &row.conninfo };
-    Some(Peer {
-        id: NodeId::try_from(row.node_id).ok()?,
-        priority: u32::try_from(row.priority).unwrap_or(0),
-        conninfo: Conninfo::parse(text).ok()?,
-    })
+/// Says whether a registered node takes part: a node with data always, a witness while it is active.
+pub fn takes_part(row: &NodeRow, config: &Config) -> bool {
+    row.active || row.node_id == config.node_id || row.node_type != NodeType::Witness
 }
 
-/// Returns the nodes that take part: those that are registered as active, and as what they are.
+/// Returns the nodes that take part, as what they are registered. The own one is reached as the configuration says.
 pub fn peers_of(rows: &[NodeRow], config: &Config) -> Vec<Peer> {
-    rows.iter().filter_map(|row| peer(row, config)).collect()
+    let primary = rows.iter().find(|row| row.node_type == NodeType::Primary && row.active);
+    let peer = |row: &NodeRow| {
+        let text = if row.node_id == config.node_id { &config.conninfo } else { &row.conninfo };
+        // A failover stays inside the location of the primary.
+        let is_elsewhere = primary.is_some_and(|primary| primary.location != row.location);
+        Some(Peer {
+            id: NodeId::try_from(row.node_id).ok()?,
+            has_data: row.node_type != NodeType::Witness,
+            priority: if is_elsewhere { 0 } else { u32::try_from(row.priority).unwrap_or(0) },
+            conninfo: Conninfo::parse(text).ok()?,
+        })
+    };
+    rows.iter().filter(|row| takes_part(row, config)).filter_map(peer).collect()
 }
 
 /// Reads the nodes from the own server, and which of them this one is registered to follow.

@@ -32,6 +32,9 @@ struct Stored {
     timeline: u32,
     counter: u32,
     op: u32,
+    /// An operator has reset this node, and it has not led since.
+    #[serde(default)]
+    unbound: bool,
     #[serde(flatten)]
     belongs: Belongs,
 }
@@ -57,7 +60,18 @@ pub enum Found {
     /// There is one, of something else: of another machine, node, cluster or data directory.
     Foreign,
     /// This node's.
-    Own(Flag, Epoch),
+    Own(Promise),
+}
+
+/// What a node has promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Whether it may act.
+    pub flag: Flag,
+    /// The pause that it has last taken part in.
+    pub epoch: Epoch,
+    /// An operator has reset it, and it has not led since.
+    pub unbound: bool,
 }
 
 /// Reads the flag.
@@ -74,19 +88,22 @@ pub fn load(state: &Path, belongs: &Belongs) -> anyhow::Result<Found> {
     }
     let flag = NAMES.iter().find(|(name, _)| *name == stored.flag).map(|(_, flag)| *flag);
     let flag = flag.with_context(|| format!("unknown flag \"{}\" in \"{}\"", stored.flag, path.display()))?;
-    Ok(Found::Own(flag, Epoch { timeline: stored.timeline, counter: stored.counter, op: stored.op }))
+    let epoch = Epoch { timeline: stored.timeline, counter: stored.counter, op: stored.op };
+    Ok(Found::Own(Promise { flag, epoch, unbound: stored.unbound }))
 }
 
 /// Writes the flag, down to the disk.
 ///
 /// # Errors
 /// Those of the system.
-pub fn save(state: &Path, belongs: &Belongs, flag: Flag, epoch: Epoch) -> anyhow::Result<()> {
+pub fn save(state: &Path, belongs: &Belongs, promise: Promise) -> anyhow::Result<()> {
+    let Promise { flag, epoch, unbound } = promise;
     let stored = Stored {
         flag: name(flag).to_string(),
         timeline: epoch.timeline,
         counter: epoch.counter,
         op: epoch.op,
+        unbound,
         belongs: belongs.clone(),
     };
     let mut text = serde_json::to_vec(&stored)?;
@@ -115,8 +132,9 @@ mod tests {
         assert_eq!(load(directory.path(), &own).unwrap(), Found::Nothing);
         let epoch = Epoch { timeline: 3, counter: 4, op: 5 };
         for (_, flag) in NAMES {
-            save(directory.path(), &own, flag, epoch).unwrap();
-            assert_eq!(load(directory.path(), &own).unwrap(), Found::Own(flag, epoch));
+            let promise = Promise { flag, epoch, unbound: flag == Flag::Full };
+            save(directory.path(), &own, promise).unwrap();
+            assert_eq!(load(directory.path(), &own).unwrap(), Found::Own(promise));
         }
         for foreign in [
             Belongs { node_id: 2, ..own.clone() },

@@ -1,6 +1,6 @@
 //! What a server shows of the daemons: each has a session there, whose name says what it does.
 
-use pgbaton_lease::mailbox::{Role, Status};
+use pgbaton_lease::mailbox::{NodeId, Role, Status};
 use pgbaton_lease::{Flag, Refusal, Version};
 use serde::Deserialize;
 
@@ -69,6 +69,20 @@ pub async fn version_of_members(session: &Session) -> Result<Option<Version>, Sq
     let rows = session.query("SELECT timeline, counter FROM pgbaton.lease", &[]).await?;
     let number = |column| rows.first()?.get(column)?.parse().ok();
     Ok(number(0).zip(number(1)).map(|(timeline, counter)| Version { timeline, counter }))
+}
+
+/// Reads which nodes vote, as the leader has recorded it; None where none has.
+///
+/// # Errors
+/// Those of the query.
+pub async fn voters(session: &Session) -> Result<Option<Vec<NodeId>>, SqlError> {
+    let there = session.query_one("SELECT to_regclass('pgbaton.lease') IS NOT NULL", &[]).await?;
+    if there.get(0) != Some("t") {
+        return Ok(None);
+    }
+    let rows = session.query("SELECT unnest(voters) FROM pgbaton.lease", &[]).await?;
+    let ids = rows.iter().filter_map(|row| row.get(0)?.parse().ok()).collect();
+    Ok((!rows.is_empty()).then_some(ids))
 }
 
 /// The name of what a daemon does.

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pgbaton_lease::mailbox::{NodeId, Request, Saying, Status};
+use pgbaton_lease::mailbox::{Incarnation, NodeId, Request, Saying, Status};
 use pgbaton_lease::{Ask, Op};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -61,6 +61,31 @@ pub async fn of_cluster(site: &Site, rows: &[NodeRow]) -> Vec<NodeDaemons> {
     .await
 }
 
+/// Returns the nodes that an operator says are switched off. Of one that responds that is not believed.
+///
+/// # Errors
+/// Exit code 1 for a node that responds, or is not registered.
+pub fn named_off<'a>(nodes: &'a [NodeDaemons], names: &[String]) -> Result<Vec<&'a NodeRow>> {
+    let unchanged = "Nothing was changed.";
+    let mut off = Vec::new();
+    for wanted in names {
+        let is_meant =
+            |node: &&NodeDaemons| node.row.node_name == *wanted || node.row.node_id.to_string() == *wanted;
+        let node = nodes.iter().find(is_meant).ok_or_else(|| {
+            Error::failed(format!("node \"{wanted}\" is not registered"))
+                .detail(unchanged)
+                .hint("\"pgbaton cluster show\" has the names.")
+        })?;
+        if node.seen.is_some() {
+            return Err(Error::failed(format!("node \"{wanted}\" responds, so it is not switched off"))
+                .detail(unchanged)
+                .hint("Leave it out of --proven-off."));
+        }
+        off.push(&node.row);
+    }
+    Ok(off)
+}
+
 /// Refuses a command that may make a primary while a daemon is active that would not know of it.
 ///
 /// # Errors
@@ -100,34 +125,61 @@ pub async fn ask_about(
     (op, ask): (Op, Ask),
     about: Option<NodeId>,
 ) -> Option<(Status, Saying)> {
-    let request = Request { to: to.node, incarnation: to.incarnation, op, ask };
-    let line = request.line(|_| about)?;
-    let conninfo = Conninfo::parse(&row.conninfo).ok()?;
-    let options = ConnectOptions {
-        deadline: PATIENCE,
-        query_deadline: PATIENCE,
-        application_name: Some(line),
-        ..ConnectOptions::default()
-    };
-    let session = connect(&conninfo, &site.environment, &options).await.ok()?;
-    let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
-        let seen = daemons::read(&session).await.ok()?;
-        // Its session may be ending and beginning anew.
-        if let Some(status) = seen.of(row.node_id).copied() {
-            if status.incarnation != to.incarnation {
-                return None;
-            }
-            if let Some((said, saying)) = status.says
-                && said == op
-                && answers(ask, saying)
-            {
-                return Some((status, saying));
-            }
-        }
-        sleep(LOOK).await;
+    Question::put(site, row, to, (op, ask), about).await?.answer().await
+}
+
+/// A question that is shown to a daemon until this is dropped. The daemon shows its answer as long.
+pub struct Question<'a> {
+    session: Session,
+    row: &'a NodeRow,
+    incarnation: Incarnation,
+    op: Op,
+    ask: Ask,
+}
+
+impl<'a> Question<'a> {
+    /// Shows it to the daemon of a node, on that node's server.
+    pub async fn put(
+        site: &Site,
+        row: &'a NodeRow,
+        to: &Status,
+        (op, ask): (Op, Ask),
+        about: Option<NodeId>,
+    ) -> Option<Self> {
+        let request = Request { to: to.node, incarnation: to.incarnation, op, ask };
+        let line = request.line(|_| about)?;
+        let conninfo = Conninfo::parse(&row.conninfo).ok()?;
+        let options = ConnectOptions {
+            deadline: PATIENCE,
+            query_deadline: PATIENCE,
+            application_name: Some(line),
+            ..ConnectOptions::default()
+        };
+        let session = connect(&conninfo, &site.environment, &options).await.ok()?;
+        Some(Self { session, row, incarnation: to.incarnation, op, ask })
     }
-    None
+
+    /// Waits for the answer; None if none comes in time, or the daemon is another one by now.
+    pub async fn answer(&self) -> Option<(Status, Saying)> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let seen = daemons::read(&self.session).await.ok()?;
+            // Its session may be ending and beginning anew.
+            if let Some(status) = seen.of(self.row.node_id).copied() {
+                if status.incarnation != self.incarnation {
+                    return None;
+                }
+                if let Some((said, saying)) = status.says
+                    && said == self.op
+                    && answers(self.ask, saying)
+                {
+                    return Some((status, saying));
+                }
+            }
+            sleep(LOOK).await;
+        }
+        None
+    }
 }
 
 /// Says whether this is the answer to that question: what a daemon shows of the state that it is in may have the same operation.
@@ -140,6 +192,10 @@ const fn answers(ask: Ask, saying: Saying) -> bool {
             | (Ask::Ending(..), Saying::Ending | Saying::Armed)
             | (Ask::Clear { .. }, Saying::Cleared)
             | (Ask::Raise, Saying::Raised)
+            | (Ask::Candidate, Saying::Noted | Saying::Votes(_))
+            | (Ask::Off(..), Saying::Noted)
+            | (Ask::Aside(_), Saying::Aside(_))
+            | (Ask::Member(_), Saying::Going)
             | (Ask::HandOver(_), Saying::Wants(_) | Saying::Going | Saying::Note(_))
     )
 }

@@ -78,6 +78,12 @@ async fn ask(runtime: &Path) -> Option<StartAnswer> {
     timeout(PATIENCE, talk).await.ok().flatten()
 }
 
+/// Says whether the daemon of this node runs.
+pub async fn runs(site: &Site) -> Result<bool> {
+    let path = runtime_directory(site.config()?, site.environment.uid).join(SOCKET);
+    Ok(timeout(PATIENCE, UnixStream::connect(path)).await.is_ok_and(|stream| stream.is_ok()))
+}
+
 /// Returns whether the local server may be started as a primary, as far as its daemon has a say in it; None where it has none.
 ///
 /// A daemon that does not answer says no, unless it has promised on disk that it does not fence this server.
@@ -96,7 +102,7 @@ pub async fn may_start_as_primary(site: &Site) -> Result<Option<StartAnswer>> {
         // A file of another machine or data directory: the daemon would start as one that has lost its state.
         Found::Foreign => Flag::New,
         Found::Nothing => return Ok(None),
-        Found::Own(flag, _) => flag,
+        Found::Own(promise) => promise.flag,
     };
     if flag == Flag::Full {
         return Ok(None);

@@ -96,7 +96,7 @@ pub(crate) fn hook(context: &Context, event: &Event<'_>) -> Option<Command> {
         ('a', "UPSTREAM_NAME", name),
         ('c', "UPSTREAM_CONNINFO", conninfo),
     ];
-    let mut command = Command::new("/bin/sh", ["-c".to_string(), expand(template)]);
+    let mut command = Command::new("/bin/sh", ["-c".to_string(), expand(template, variable)]);
     command.env = values.iter().map(|(_, name, value)| (format!("PGBATON_{name}"), value.clone())).collect();
     Some(command)
 }
@@ -144,7 +144,7 @@ fn variable(placeholder: char) -> Option<&'static str> {
 /// repmgr pastes the values into the line; a node name or a server's message with a quote in it is then executed. Here `%d` becomes a quoted
 /// `"${PGBATON_DETAILS}"`, fitted into whatever quotes the user has written around it. What the user hands on to another shell
 /// (`sh -c '… %d'`, `ssh host "… %d"`) that shell reads as code; a script does better with the variable.
-fn expand(template: &str) -> String {
+pub(crate) fn expand(template: &str, variable: impl Fn(char) -> Option<&'static str>) -> String {
     #[derive(Clone, Copy, PartialEq)]
     enum Quotes {
         None,
@@ -211,7 +211,7 @@ fn expand(template: &str) -> String {
                 out.push(c);
             }
             ('%', _) => {
-                let Some(variable) = chars.peek().copied().and_then(variable) else {
+                let Some(variable) = chars.peek().copied().and_then(&variable) else {
                     // "%%" is a percent sign; what is no placeholder stays as it is.
                     out.push('%');
                     out.extend(chars.next().filter(|next| *next != '%'));
@@ -232,7 +232,11 @@ fn expand(template: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::expand;
+    use super::variable;
+
+    fn expand(template: &str) -> String {
+        super::expand(template, variable)
+    }
 
     #[test]
     fn placeholders_become_quoted_variables_in_any_quotes() {

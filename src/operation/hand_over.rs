@@ -259,26 +259,26 @@ impl<'a> HandOver<'a> {
     }
 }
 
-fn with(mut data: Value, name: &str, value: &str) -> Value {
+pub(super) fn with(mut data: Value, name: &str, value: &str) -> Value {
     if let Value::Object(fields) = &mut data {
         fields.insert(name.to_string(), json!(value));
     }
     data
 }
 
-async fn accepts_writes(session: &Session) -> Option<bool> {
+pub(super) async fn accepts_writes(session: &Session) -> Option<bool> {
     let row =
         session.within(Duration::from_secs(1)).query_one("SELECT pg_is_in_recovery()", &[]).await.ok()?;
     row.get(0).map(|text| text == "f")
 }
 
-async fn attached(session: &Session) -> Vec<String> {
+pub(super) async fn attached(session: &Session) -> Vec<String> {
     const STREAMING: &str = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'";
     let rows = session.query(STREAMING, &[]).await.unwrap_or_default();
     rows.iter().filter_map(|row| row.get(0).map(str::to_string)).collect()
 }
 
-async fn timeline(session: &Session) -> Option<TimelineId> {
+pub(super) async fn timeline(session: &Session) -> Option<TimelineId> {
     let row = session.query_one("SELECT pg_walfile_name(pg_current_wal_insert_lsn())", &[]).await.ok()?;
     u32::from_str_radix(row.get(0)?.get(..8)?, 16).ok().map(TimelineId)
 }

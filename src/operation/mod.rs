@@ -8,17 +8,21 @@ pub mod change_roles;
 pub mod conclusion;
 pub mod course;
 pub mod event_hook;
+pub mod election;
 pub mod examine;
+pub mod fence;
 pub mod finish;
 pub mod hand_over;
 pub mod last_state;
 pub mod live;
+pub mod membership;
 pub mod old_primary_host;
 pub mod outcome;
 pub mod promotion;
 #[cfg(test)]
 pub mod proofs;
 pub mod record;
+pub mod reset;
 pub mod resume;
 pub mod run;
 #[cfg(test)]

@@ -11,87 +11,96 @@ use crate::support::{
 };
 
 /// Longer than any failover.
-const LONG: Duration = Duration::from_secs(40);
+pub(crate) const LONG: Duration = Duration::from_secs(40);
 
 /// Longer than any test: a daemon's time is counted from its start.
-const EVER: Duration = Duration::from_secs(900);
+pub(crate) const EVER: Duration = Duration::from_secs(900);
 
 /// A cluster with a daemon beside each node.
-struct Daemons {
-    daemons: Vec<Option<Running>>,
-    nodes: Nodes,
+pub(crate) struct Daemons {
+    pub(crate) daemons: Vec<Option<Running>>,
+    pub(crate) nodes: Nodes,
 }
 
 impl Daemons {
     /// Three nodes with data, whose daemons are active.
-    fn new(pg: &Pg) -> Self {
+    pub(crate) fn new(pg: &Pg) -> Self {
         Self::without(pg).started()
     }
 
     /// The same with the times of the fast profile: with other tests beside it a session may be silent for half a second, so only where nothing
     /// depends on that.
-    fn fast(pg: &Pg) -> Self {
+    pub(crate) fn fast(pg: &Pg) -> Self {
         Self::with(Nodes::new(pg, 2), "fast").started()
     }
 
-    fn started(mut self) -> Self {
+    pub(crate) fn started(mut self) -> Self {
         (1..=3).for_each(|id| self.start(id));
         self.wait_until_active();
         self
     }
 
     /// The same before any daemon has run.
-    fn without(pg: &Pg) -> Self {
+    pub(crate) fn without(pg: &Pg) -> Self {
         Self::with(Nodes::new(pg, 2), "default")
     }
 
     /// The same for nodes that are there.
-    fn with(nodes: Nodes, profile: &str) -> Self {
-        for id in 1..=3 {
-            let runtime = nodes.node(id).dir.join("run");
-            nodes.configure(
-                id,
-                &format!(
-                    "failover = \"automatic\"\nfailover_profile = \"{profile}\"\nruntime_directory = \"{}\"",
-                    runtime.display()
-                ),
-            );
-        }
-        Self { daemons: vec![None, None, None], nodes }
+    pub(crate) fn with(nodes: Nodes, profile: &str) -> Self {
+        let cluster = Self { daemons: vec![None, None, None], nodes };
+        (1..=3).for_each(|id| cluster.configure(id, profile));
+        cluster
     }
 
-    fn node(&self, id: usize) -> &TestServer {
+    /// Writes what a daemon needs into the configuration of a node.
+    pub(crate) fn configure(&self, id: usize, profile: &str) {
+        let runtime = self.node(id).dir.join("run");
+        self.nodes.configure(
+            id,
+            &format!(
+                "failover = \"automatic\"\nfailover_profile = \"{profile}\"\nruntime_directory = \"{}\"",
+                runtime.display()
+            ),
+        );
+    }
+
+    pub(crate) fn node(&self, id: usize) -> &TestServer {
         self.nodes.node(id)
     }
 
-    fn start(&mut self, id: usize) {
+    pub(crate) fn start(&mut self, id: usize) {
         self.daemons[id - 1] = Some(self.node(id).pgbaton(["daemon", "run"]).spawn());
     }
 
     /// What the daemons say, as any node that responds sees it.
-    fn status(&self) -> Value {
-        let asked = (1..=3).find(|id| self.node(*id).is_running()).unwrap_or(1);
+    pub(crate) fn status(&self) -> Value {
+        let asked = (1..=self.daemons.len()).find(|id| self.node(*id).is_running()).unwrap_or(1);
         self.node(asked).pgbaton(["service", "status", "--json"]).run().json()["data"].clone()
     }
 
-    fn flags(&self) -> Vec<String> {
+    pub(crate) fn flags(&self) -> Vec<String> {
         let status = self.status();
         let nodes = status["nodes"].as_array().unwrap();
         nodes.iter().map(|node| node["flag"].as_str().unwrap_or("-").to_string()).collect()
     }
 
     #[track_caller]
-    fn wait_until_active(&self) {
+    pub(crate) fn wait_until_active(&self) {
         wait_for("all daemons to be active", LONG, || self.flags() == ["active", "active", "active"]);
     }
 
-    fn fencer(&self, id: usize) -> Option<Pid> {
+    pub(crate) fn fencer(&self, id: usize) -> Option<Pid> {
         let data = self.node(id).data.display().to_string();
         running("pgbaton-fencer", &data).first().copied()
     }
 
+    /// What the daemon of a node has said so far.
+    pub(crate) fn said(&self, id: usize) -> String {
+        self.daemons[id - 1].as_ref().map_or_else(String::new, Running::stderr_so_far)
+    }
+
     /// Kills the daemon, its fencer and the server at once, as the loss of the host does.
-    fn kill_all_of(&mut self, id: usize) {
+    pub(crate) fn kill_all_of(&mut self, id: usize) {
         let daemon = self.daemons[id - 1].take().unwrap();
         let fencer = self.fencer(id);
         daemon.signal(Signal::KILL);
@@ -100,14 +109,20 @@ impl Daemons {
         daemon.wait(EVER);
     }
 
+    /// Switches a host off: everything is killed, and what lies in memory is gone.
+    pub(crate) fn switch_off(&mut self, id: usize) {
+        self.kill_all_of(id);
+        let _gone = std::fs::remove_dir_all(self.node(id).dir.join("run"));
+    }
+
     /// Waits for another primary than this one, and returns its number.
     #[track_caller]
-    fn other_primary(&self, than: usize) -> usize {
+    pub(crate) fn other_primary(&self, than: usize) -> usize {
         let name = |id: usize| format!("node{id}");
         let mut found = 0;
         wait_for("another primary", LONG, || {
             let primaries = self.nodes.primaries();
-            found = (1..=3).find(|id| *id != than && primaries.contains(&name(*id).as_str())).unwrap_or(0);
+            found = (1..=self.daemons.len()).find(|id| *id != than && primaries.contains(&name(*id).as_str())).unwrap_or(0);
             found != 0
         });
         found
@@ -115,10 +130,10 @@ impl Daemons {
 
     /// Waits until every other node streams from this one.
     #[track_caller]
-    fn all_stream_from(&self, id: usize) {
+    pub(crate) fn all_stream_from(&self, id: usize) {
         self.node(id).wait_until(
             "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name LIKE 'node_'",
-            "2",
+            &(self.daemons.len() - 1).to_string(),
             LONG,
         );
     }
@@ -126,7 +141,7 @@ impl Daemons {
 
 impl Drop for Daemons {
     fn drop(&mut self) {
-        for id in 1..=3 {
+        for id in 1..=self.daemons.len() {
             if let Some(daemon) = self.daemons[id - 1].take() {
                 if std::thread::panicking() {
                     let shown = self.node(id).pgbaton(["operation", "list"]).run();
@@ -306,13 +321,8 @@ fn a_pause_outlasts_daemons_and_nothing_fails_over_in_it() {
 #[test]
 fn commands_that_change_roles_by_themselves_are_refused_beside_active_daemons() {
     let cluster = Daemons::new(&postgres(15).unwrap());
-    cluster
-        .node(2)
-        .pgbaton(["standby", "promote"])
-        .run()
-        .code(1)
-        .says("automatic failover is active")
-        .says("service pause");
+    let promoted = cluster.node(2).pgbaton(["standby", "promote"]).run();
+    promoted.code(31).says("node \"node1\" is a primary and accepts writes").says("Nothing was changed.");
     cluster.node(1).pgbaton(["standby", "switchover"]).run().code(1).says("is the primary already");
     assert_eq!(cluster.nodes.primaries(), ["node1"]);
     // Some active, some not.

@@ -23,6 +23,7 @@ mod cli;
 mod clone;
 mod connections;
 mod daemon;
+mod daemon_commands;
 mod examples;
 mod failed;
 mod far_end;

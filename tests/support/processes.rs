@@ -36,6 +36,13 @@ impl Output {
         self
     }
 
+    /// Fails if the text is on standard output or standard error.
+    #[track_caller]
+    pub fn says_nothing_of(&self, text: &str) -> &Self {
+        assert!(!self.stdout.contains(text) && !self.stderr.contains(text), "said {text:?}: {self:?}");
+        self
+    }
+
     /// Fails unless stderr contains this text.
     #[track_caller]
     pub fn says(&self, text: &str) -> &Self {

@@ -12,7 +12,7 @@ mod sessions;
 use crate::event::{Action, Ask, Event, Op, Word};
 use crate::mailbox::{Incarnation, NodeId, Status};
 use crate::members::Members;
-use crate::outlook::best;
+use crate::outlook::{Lack, Position, best};
 use crate::params::Params;
 use crate::state::State;
 use crate::step::step;
@@ -119,10 +119,30 @@ pub enum Input {
     Shutdown(u64),
     /// What has become of the lock of commands. [`Driver::wants_command_lock`] asks for it.
     CommandLock(CommandLock),
+    /// The command that validates a candidacy has agreed, or has not, and is not to be asked again for so long.
+    Validated(bool, Ms),
     /// Something is asked within this process: by the daemon itself, not by way of a server.
     Ask(Op, Ask),
     /// Time has passed.
     Wake,
+}
+
+/// What is asked of a standby that stands for election by itself. Who is asked to stand by an operator is not held to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// How much of the last known WAL it may lack, in bytes; None for any.
+    pub most_lack: Option<u64>,
+    /// A command has to agree.
+    pub validates: bool,
+}
+
+/// Why a standby does not stand for election although the primary looks lost and it is the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// It lacks too much.
+    Lacks(Lack),
+    /// The command that validates has not agreed yet. [`Input::Validated`] tells what it says.
+    Validation,
 }
 
 /// A question on its way.
@@ -173,6 +193,14 @@ pub struct Driver<const N: usize> {
     random: u64,
     /// No candidacy of its own before this.
     patience: Time,
+    /// What is asked of a standby that stands for election by itself.
+    policy: Policy,
+    /// Where the WAL of a primary was seen to end last, on the highest timeline.
+    known_end: Option<Position>,
+    /// The candidacy that is not begun, and why; None while there is no reason for one.
+    withheld: Option<Withheld>,
+    /// The command that validates has agreed, and until when that counts.
+    validated: Option<Time>,
     answered: Option<Answered>,
     /// The incarnation of the heir that has agreed.
     heir: Option<Incarnation>,
@@ -209,6 +237,10 @@ impl<const N: usize> Driver<N> {
             backends: 0,
             random: random | 1,
             patience: now,
+            policy: Policy::default(),
+            known_end: None,
+            withheld: None,
+            validated: None,
             answered: None,
             heir: None,
             shutdown: None,
@@ -232,6 +264,32 @@ impl<const N: usize> Driver<N> {
         let place = known.or_else(|| self.ids.iter().position(|known| *known == 0))?;
         *self.ids.get_mut(place)? = id;
         Node::try_from(place).ok()
+    }
+
+    /// Sets what is asked of this node when it stands for election by itself.
+    pub const fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// Returns why this node does not stand for election, although it would have to.
+    #[must_use]
+    pub const fn withheld(&self) -> Option<Withheld> {
+        self.withheld
+    }
+
+    /// Returns where the WAL of a primary was seen to end last.
+    #[must_use]
+    pub const fn known_end(&self) -> Option<Position> {
+        self.known_end
+    }
+
+    /// Gives the places free of nodes that are neither members nor among these.
+    pub fn keep_places(&mut self, of: &[NodeId]) {
+        for (node, id) in (0..).zip(&mut self.ids) {
+            if !of.contains(id) && !self.state.members.voters.has(node) && node != self.state.me {
+                *id = 0;
+            }
+        }
     }
 
     /// Sets the priority of the node at a place.
@@ -258,7 +316,7 @@ impl<const N: usize> Driver<N> {
     pub fn best_heir(&self, now: Time) -> Option<Node> {
         let others: Vec<_> =
             self.standbys(now).into_iter().filter(|standby| standby.node != self.state.me).collect();
-        best(&others).map(|best| best.node)
+        best(&others).filter(|best| self.is_near_enough(best, false)).map(|best| best.node)
     }
 
     /// Returns what this daemon says of itself on every server.
@@ -281,6 +339,11 @@ impl<const N: usize> Driver<N> {
                 self.wants_command_lock = false;
                 let me = self.state.me;
                 self.read_requests(me, now, &mut out);
+            }
+            Input::Validated(true, span) => self.validated = Some(now.after(span)),
+            Input::Validated(false, span) => {
+                self.withheld = None;
+                self.patience = self.patience.max(now.after(span));
             }
             Input::Ask(op, ask) => self.tell(Event::Ask(op, ask), now, &mut out),
             Input::Wake => {}
@@ -322,7 +385,9 @@ impl<const N: usize> Driver<N> {
     }
 
     fn member_sessions(&self) -> impl Iterator<Item = (Node, &Session)> {
-        (0..).zip(&self.sessions).filter(|(node, _)| self.state.members.voters.has(*node))
+        // A node that is no member sees on its own server when it is one.
+        let counts = |node: Node| self.state.members.voters.has(node) || node == self.state.me;
+        (0..).zip(&self.sessions).filter(move |(node, _)| counts(*node))
     }
 
     fn session(&mut self, voter: Node) -> Option<&mut Session> {

@@ -140,6 +140,13 @@ pub enum Event {
     NotPromoted,
     /// The row of the members that this leader has written is committed on its own server.
     MembersWritten(Members),
+    /// The metadata have these nodes. They are the members until a leader has recorded any.
+    Registered {
+        /// The nodes with data.
+        data: Nodes,
+        /// All that vote.
+        voters: Nodes,
+    },
     /// A voter's copy of the members is this one.
     Shown(Node, Version),
     /// The timeline of this node's server.

@@ -51,6 +51,7 @@ pub mod votes;
 
 pub use event::{Action, Ask, Epoch, Event, Flag, Op, Refusal, Server, Why, Word};
 pub use members::{Change, Members, Version};
+pub use outlook::Lack;
 pub use params::{Params, Profile};
 pub use state::{HandOver, Stage, State};
 pub use step::step;

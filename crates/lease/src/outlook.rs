@@ -64,6 +64,31 @@ impl Outlook {
     }
 }
 
+/// Where the WAL of the primary was seen to end: its timeline, and the position in bytes.
+pub type Position = (u32, u64);
+
+/// How much of the last known WAL a standby lacks, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lack {
+    /// This much.
+    Bytes(u64),
+    /// It is not known how much: no end of the primary's WAL has been seen, and not every node with data shows its own.
+    Unknown,
+}
+
+/// Says how much a standby lacks. `known` is where the primary was seen last; `all_are_seen`: every node with data is seen as a standby, and
+/// this one has the most WAL of them.
+#[must_use]
+pub const fn lack(standby: &Standby, known: Option<Position>, all_are_seen: bool) -> Lack {
+    match known {
+        Some((timeline, end)) if standby.timeline == timeline => Lack::Bytes(end.saturating_sub(standby.end)),
+        // Its WAL is later than what was seen.
+        Some((timeline, _)) if standby.timeline > timeline => Lack::Bytes(0),
+        _ if all_are_seen => Lack::Bytes(0),
+        _ => Lack::Unknown,
+    }
+}
+
 /// What is known of a standby that may be a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Standby {
@@ -117,6 +142,17 @@ mod tests {
         for (outlook, calm) in signs {
             assert_eq!(outlook.calm(H, Time(2000)), Some(calm));
         }
+    }
+
+    #[test]
+    fn what_a_standby_lacks_is_known_from_the_primary_or_from_all() {
+        let standby = Standby { node: 1, is_willing: true, timeline: 2, end: 900, priority: 100 };
+        assert_eq!(lack(&standby, Some((2, 1000)), false), Lack::Bytes(100));
+        assert_eq!(lack(&standby, Some((2, 800)), false), Lack::Bytes(0));
+        assert_eq!(lack(&standby, Some((1, 1000)), false), Lack::Bytes(0));
+        assert_eq!(lack(&standby, Some((3, 1)), false), Lack::Unknown);
+        assert_eq!(lack(&standby, None, false), Lack::Unknown);
+        assert_eq!(lack(&standby, None, true), Lack::Bytes(0));
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct State<const N: usize> {
     pub flag: Flag,
     /// The pause that it has last taken part in.
     pub epoch: Epoch,
+    /// An operator has reset this node: the members are those that are registered, whoever has known of others, until it leads again.
+    pub unbound: bool,
     /// What its server is.
     pub server: Server,
     /// A promotion was requested, and the server has not said yet what became of it.
@@ -116,6 +118,7 @@ impl<const N: usize> State<N> {
             shown: Nodes::NONE,
             flag,
             epoch,
+            unbound: false,
             server,
             requested: false,
             timeline,
@@ -163,6 +166,13 @@ impl<const N: usize> State<N> {
     #[must_use]
     pub fn leads(&self, now: Time) -> bool {
         self.may_write() && self.is_armed(now) && !self.is_committed()
+    }
+
+    /// Says whether this node has the only server that accepts writes of a cluster that is paused: it writes the members also then.
+    #[must_use]
+    pub fn is_paused_primary(&self, params: &Params, now: Time) -> bool {
+        let is_primary = self.flag == Flag::Full && self.server == Server::Primary && !self.requested;
+        is_primary && (self.unbound || self.has_majority(params, now))
     }
 
     /// Says whether the row of the members is this leader's own, and on a majority of their set.

@@ -89,6 +89,7 @@ impl<const N: usize> Step<'_, N> {
                 }
             }
             Event::MembersWritten(members) => self.members_may_be(members),
+            Event::Registered { data, voters } => self.registered(data, voters),
             Event::Shown(voter, version) => self.shown(voter, version),
             Event::Timeline(timeline) => self.state.timeline = timeline,
             Event::OtherLeader(timeline) => self.other_leader(timeline),

@@ -385,16 +385,82 @@ fn members_change_one_at_a_time_and_only_from_a_row_of_the_leader() {
     assert_eq!(leader.ask(Ask::Member(Change::Remove(2))), Word::No(Refusal::Others));
     leader.tell(Event::MembersWritten(own));
     leader.tell(Event::Shown(0, own.version)).tell(Event::Shown(2, own.version));
+    // Two voters would be too few for a lease.
+    assert_eq!(leader.ask(Ask::Member(Change::Remove(2))), Word::No(Refusal::Voters));
+    assert_eq!(leader.ask(Ask::Member(Change::AddWitness(3))), Word::Going);
+    let larger = own.changed(&leader.params, Change::AddWitness(3), (0, 2), Nodes::first(3)).unwrap();
+    assert_eq!(leader.did[0], Action::WriteMembers(larger));
+    leader.tell(Event::MembersWritten(larger));
+    assert_eq!(leader.state.majority(), 3);
+    assert_eq!(leader.ask(Ask::Member(Change::Remove(2))), Word::No(Refusal::Others));
+    for voter in [0, 1, 3] {
+        leader.tell(Event::Shown(voter, larger.version));
+    }
     assert_eq!(leader.ask(Ask::Member(Change::Remove(2))), Word::Going);
-    let smaller = own.changed(&leader.params, Change::Remove(2), (0, 2), Nodes::first(3)).unwrap();
+    let smaller = larger.changed(&leader.params, Change::Remove(2), (0, 2), Nodes::first(4)).unwrap();
     assert_eq!(leader.did[0], Action::WriteMembers(smaller));
     leader.tell(Event::MembersWritten(smaller));
-    assert_eq!(leader.state.majority(), 2);
-    assert_eq!(leader.ask(Ask::Member(Change::AddData(2))), Word::No(Refusal::Others));
     // The node that was removed learns of it from the voters that it locks, and stands down.
     let mut removed = Daemon::new(2, Flag::Active, Server::Standby, None);
     removed.tell(Event::Stand);
     let sent = removed.now;
     removed.tell(Event::Granted { voter: 1, backend: 9, sent, members: smaller });
     assert!(removed.state.candidacy.is_none() && !removed.state.wants_votes());
+}
+
+#[test]
+fn members_of_a_paused_cluster_change_by_the_rules_of_an_active_one_but_may_become_few() {
+    let mut paused = Daemon::new(0, Flag::Full, Server::Primary, None);
+    paused.tell(Event::MembersWritten(members()));
+    assert_eq!(paused.ask(Ask::Member(Change::Remove(2))), Word::No(Refusal::NotLeader), "it has no votes");
+    paused.granted(0);
+    paused.granted(1);
+    assert_eq!(paused.ask(Ask::Member(Change::Remove(2))), Word::No(Refusal::Others));
+    let version = members().version;
+    paused.tell(Event::Shown(0, version)).tell(Event::Shown(1, version));
+    assert_eq!(paused.ask(Ask::Member(Change::Remove(2))), Word::Going);
+    let two = members().changed(&paused.params, Change::Remove(2), (0, 1), Nodes::first(3)).unwrap();
+    paused.tell(Event::MembersWritten(two));
+    // There is no lease of two.
+    let ending = Ask::Ending(Epoch::default(), true);
+    assert_eq!(paused.ask(ending), Word::No(Refusal::Voters));
+}
+
+#[test]
+fn before_the_first_leader_the_registered_nodes_are_the_members() {
+    let mut first = Daemon::new(0, Flag::Full, Server::Primary, None);
+    first.state.members = Members { version: Version::default(), ..members() };
+    let (data, voters) = (Nodes::first(2), Nodes::first(2).with(5));
+    first.tell(Event::Registered { data, voters });
+    assert_eq!((first.state.members.data, first.state.members.voters), (data, voters));
+    // No row is written before there is a leader.
+    first.granted(0);
+    first.granted(5);
+    first.tell(Event::Tick);
+    assert!(!first.did.iter().any(|action| matches!(action, Action::WriteMembers(_))));
+    // Later only the leader says who takes part.
+    let mut leader = Daemon::leader();
+    let before = leader.state.members;
+    leader.tell(Event::Registered { data, voters });
+    assert_eq!(leader.state.members, before);
+}
+
+#[test]
+fn a_node_that_was_reset_goes_by_the_registered_nodes_without_the_others() {
+    let mut reset = Daemon::new(0, Flag::Full, Server::Primary, None);
+    reset.tell(Event::MembersWritten(members()));
+    reset.state.unbound = true;
+    // It was promoted since, and writes the row under its own name, without a majority of those that are gone.
+    reset.tell(Event::Timeline(2)).tell(Event::Tick);
+    let own = members().renewed(2).unwrap();
+    assert!(reset.did.contains(&Action::WriteMembers(own)));
+    reset.tell(Event::MembersWritten(own));
+    assert_eq!(reset.ask(Ask::Member(Change::Remove(2))), Word::Going);
+    // What it was reset to is newer than what any leader has issued, and it goes on from there.
+    let epoch = Epoch { timeline: 3, counter: 0, op: 0 };
+    assert_eq!(reset.ask(Ask::Ending(epoch, true)), Word::No(Refusal::Voters));
+    reset.granted(0);
+    reset.granted(1);
+    assert_eq!(reset.ask(Ask::Ending(epoch, true)), Word::Armed(epoch));
+    assert!(!reset.state.unbound);
 }

@@ -1,29 +1,35 @@
 //! `standby promote`: make this standby the primary, after the old one has failed.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Instant;
 
-use futures_util::future::maybe_done;
+use futures_util::future::{join_all, maybe_done};
 
 use crate::cli::standby::Promote as Args;
 use crate::context::Context;
 use crate::error::Result;
-use crate::facts::server;
+use crate::facts::{role, server};
 use crate::observe::own_node::secrets_of;
 use crate::observe::promotion::{former_end, promote_command};
-use crate::observe::repmgr_activity::{cluster_at_rest, lock_when_quiet};
+use crate::observe::repmgr_activity::{Quiet, cluster_at_rest, lock_when_quiet};
 use crate::observe::under_locks::{self, LockedCluster};
-use crate::observe::{open_operations, own_operations};
+use crate::observe::{daemons, open_operations, own_operations};
 use crate::operation::carry_out::RunOptions;
 use crate::operation::change_roles::{
     ClusterAfter, RoleChange, change_roles, own_session, resume_earlier_run,
 };
+use crate::operation::election::elect;
+use crate::operation::examine::examine;
 use crate::operation::old_primary_host::{EarlyChannel, Hosts, KnownFacts};
 use crate::output::Report;
 use crate::pg::client::Session;
+use crate::pg::lsn::Lsn;
+use crate::plan::parts::announce::OtherOperations;
 use crate::plan::parts::repmgr::RepmgrActivity;
 use crate::plan::promote::{PromoteFacts, PromoteOptions, Promotion, plan};
+use crate::plan::{CheckResult, Override};
 use crate::ui::Level;
 use crate::units::seconds;
 
@@ -63,7 +69,18 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         former_end(context, &seen, config.node_id),
         Hosts::inspect(context, &known, config.node_id, early),
     );
-    let (mut held, repmgr_activity) = held?;
+    let (mut held, repmgr_activity) = match held {
+        // The votes decide: this node's daemon is asked to stand.
+        Err(error) if daemons::are_active(&error) => {
+            let known = BeforeElection { rest: &rest, former_end, begun };
+            return Box::pin(known.elect(context, args)).await;
+        }
+        held => held?,
+    };
+    if !args.proven_off.is_empty() {
+        let text = "--proven-off has no effect: no daemon is active, and whether another primary lives is judged by this command";
+        context.ui.say(Level::Notice, text);
+    }
     let session = own_session(&held, config)?.clone();
     let mut facts = PromoteFacts {
         hosts: hosts.says.clone(),
@@ -96,6 +113,56 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     held.hosts = hosts.agreeing();
     let promoting = PlannedPromotion { begun, session: &session, held: &held, promotion: &promotion };
     promoting.finish(context, &mut hosts).await
+}
+
+/// What is known before the daemons are asked.
+struct BeforeElection<'a> {
+    rest: &'a Quiet,
+    former_end: Option<Lsn>,
+    begun: Instant,
+}
+
+impl BeforeElection<'_> {
+    /// Examines what a promotion is examined for, and lets the daemons do it.
+    async fn elect(&self, context: &Context, args: &Args) -> Result<Report> {
+        let config = context.config()?;
+        let found = &self.rest.found;
+        let roles = join_all(self.rest.sessions.iter().map(async |(id, session)| {
+            Some((*id, role::query_role_facts(session).await.ok()?))
+        }));
+        let facts = PromoteFacts {
+            hosts: BTreeMap::new(),
+            to_keep_down: Vec::new(),
+            roles: roles.await.into_iter().flatten().collect(),
+            node_id: config.node_id,
+            metadata: self.rest.metadata.clone(),
+            others: OtherOperations::default(),
+            repmgr_activity: RepmgrActivity::default(),
+            topology: found.topology.clone(),
+            former_end: self.former_end,
+            command: None,
+            use_slots: config.use_replication_slots,
+            timeout_s: seconds(config.promote_check_timeout),
+            now: found.now,
+            cluster: found.facts.clone(),
+        };
+        let options = PromoteOptions {
+            force: context.options.force,
+            accept_data_loss: context.options.accept_data_loss,
+            siblings_follow: true,
+        };
+        let mut promotion = plan(&facts, options);
+        // Whether a primary that does not respond is alive is what a person would have to say; here the votes say it.
+        for check in &mut promotion.plan.checks {
+            if check.name == "no_other_primary" && check.override_by == Some(Override::Force) {
+                check.verdict = CheckResult::Warning;
+                check.hint = None;
+            }
+        }
+        examine(context, &promotion.plan)?;
+        let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
+        elect(context, &rows, &args.proven_off, &promotion, self.begun).await
+    }
 }
 
 /// A promotion that was planned.

@@ -14,6 +14,7 @@ use crate::facts::server;
 use crate::observe::discovery;
 use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
 use crate::operation::carry_out::RunOptions;
+use crate::operation::membership::wait_until_taken_up;
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::Session;
@@ -94,6 +95,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
     let (name, id) = (&row.node_name, row.node_id);
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as standby"));
+        wait_until_taken_up(context, &primary_row, &row, true).await;
     } else if !context.options.dry_run {
         context.ui.say(
             Level::Notice,

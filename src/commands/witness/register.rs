@@ -9,6 +9,7 @@ use crate::observe::own_node::{local_endpoint, own_row, secrets, secrets_of};
 use crate::observe::witness::{contact, look_around, strangers};
 use crate::observe::{discovery, own_operations, superuser};
 use crate::operation::carry_out::RunOptions;
+use crate::operation::membership::wait_until_taken_up;
 use crate::operation::with_events::carry_out_with_events;
 use crate::output::Report;
 use crate::pg::client::SqlError;
@@ -113,6 +114,11 @@ async fn finish(
     let report = done.report?;
     if done.acted {
         context.ui.say(Level::Notice, &format!("node \"{name}\" (ID {id}) is registered as witness"));
+        if let Contact::Asked(there) = &facts.primary
+            && let Some((primary, _)) = there.cluster.primaries().next()
+        {
+            wait_until_taken_up(context, &primary.row, &row(config), true).await;
+        }
     } else if !context.options.dry_run {
         context.ui.say(
             Level::Notice,

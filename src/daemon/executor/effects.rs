@@ -11,7 +11,7 @@ use super::Executor;
 use crate::daemon::lease::{Order, Told, why};
 use crate::daemon::{fencer, fencer_program, record, server, view};
 use crate::error::sentence;
-use crate::facts::daemon_flag as flag;
+use crate::facts::daemon_flag::{self as flag, Promise};
 use crate::facts::rejoin::STANDBY_SIGNAL;
 use crate::registry::lock;
 use crate::system::files;
@@ -61,10 +61,13 @@ impl Executor<'_> {
             }
             Order::Act(_) => {}
             Order::WriteMembers(members, data, voters) => {
-                if self.members_written.is_some_and(|at| at.elapsed() < Duration::from_millis(500)) {
+                let is_same = |(version, at): (_, Instant)| {
+                    version == members.version && at.elapsed() < Duration::from_millis(500)
+                };
+                if self.members_written.is_some_and(is_same) {
                     return;
                 }
-                self.members_written = Some(Instant::now());
+                self.members_written = Some((members.version, Instant::now()));
                 let row = record::MembersRow {
                     cluster_key: view::cluster_key(&self.belongs.system_identifier),
                     version: members.version,
@@ -78,6 +81,7 @@ impl Executor<'_> {
                     }
                 }
             }
+            Order::ReadPeers => self.peers_read = None,
             Order::CheckPromotion(pid) => self.check_promotion(pid).await,
             Order::TakeCommandLock => {
                 let taken = self.take_command_lock().await;
@@ -111,11 +115,14 @@ impl Executor<'_> {
         );
     }
 
-    async fn write_flag(&self, flag: Flag, epoch: Epoch) {
+    async fn write_flag(&mut self, flag: Flag, epoch: Epoch) {
+        // A node that was reset, and takes part again, does so as every other.
+        self.unbound &= flag == Flag::Full;
+        let promise = Promise { flag, epoch, unbound: self.unbound };
         loop {
             let (state, belongs) = (self.state_directory.clone(), self.belongs.clone());
             let written =
-                tokio::task::spawn_blocking(move || flag::save(&state, &belongs, flag, epoch)).await;
+                tokio::task::spawn_blocking(move || flag::save(&state, &belongs, promise)).await;
             match written {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => self.context.ui.message(

@@ -4,20 +4,23 @@
 //! done, with the same plans, journals and locks.
 
 mod effects;
+mod members;
 mod programs;
 mod state;
+mod withheld;
 
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
-use pgbaton_lease::{Event, Flag, Server};
+use pgbaton_lease::driver::Withheld;
+use pgbaton_lease::{Event, Flag, Server, Version};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use self::programs::{Child, Purpose};
-use super::lease::{Order, Snapshot, Told, now};
+use super::lease::{Order, Peer, Snapshot, Told, now};
 use crate::config::Config;
 use crate::context::Context;
 use crate::facts::daemon_flag::{self as flag, Belongs};
@@ -70,6 +73,8 @@ pub struct Executor<'a> {
     /// The session that has it, and since when the flag is what it is.
     command_lock: Option<(Session, Instant)>,
     flag: Option<Flag>,
+    /// An operator has reset this node, and it has not led since.
+    unbound: bool,
     /// The server has gone since.
     down_since: Option<Instant>,
     /// The standby has had no upstream since.
@@ -78,15 +83,24 @@ pub struct Executor<'a> {
     last: Option<Server>,
     /// The leader's record of the roles is still to be written.
     is_to_record: bool,
-    members_written: Option<Instant>,
+    /// The row of the members that was written last, and when; a change that was tried, and a copy for a witness.
+    members_written: Option<(Version, Instant)>,
+    membership_tried: Option<Instant>,
+    copied: Option<Instant>,
     said_why_not: Option<&'static str>,
+    /// The reason for which this node does not stand that was said last, and the command that validates, while it runs.
+    said_withheld: Option<Withheld>,
+    validating: Option<Child>,
+    /// The node whose change of membership was said.
+    said_of: Option<u32>,
     /// A follow has failed: the node has to be rejoined.
     is_to_rejoin: bool,
     /// It comes back as a standby, and is not attached yet.
     is_returning: bool,
     /// When the leader was asked last to readmit this node.
     asked_in: Option<Instant>,
-    /// When the nodes were read last.
+    /// The nodes that are registered, and when they were read last.
+    peers: Vec<Peer>,
     peers_read: Option<Instant>,
     /// The node that this one is registered to follow.
     upstream: Option<i32>,
@@ -110,22 +124,29 @@ impl<'a> Deref for Executor<'a> {
 
 impl<'a> Executor<'a> {
     /// Begins.
-    pub fn new(setting: Setting<'a>) -> Self {
+    pub fn new(setting: Setting<'a>, unbound: bool) -> Self {
         Self {
             setting,
             child: None,
             not_before: Instant::now(),
             command_lock: None,
             flag: None,
+            unbound,
             down_since: None,
             detached_since: None,
             last: None,
             is_to_record: false,
             members_written: None,
+            membership_tried: None,
+            copied: None,
             said_why_not: None,
+            said_withheld: None,
+            validating: None,
+            said_of: None,
             is_to_rejoin: false,
             is_returning: false,
             asked_in: None,
+            peers: Vec::new(),
             peers_read: None,
             upstream: None,
             leader: None,

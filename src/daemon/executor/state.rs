@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::programs::Purpose;
 use super::{AGAIN, Executor};
 use crate::daemon::lease::{Snapshot, Told, now};
-use crate::daemon::{record, server, view};
+use crate::daemon::{record, server};
+use crate::config::value::{OnCleanStop, RejoinAutomatically};
 use crate::facts::directory::running_postmaster;
 use crate::observe::daemons::random_op;
 use crate::pg::control_file::{self, ControlState};
@@ -21,22 +22,11 @@ const DETACHED: Duration = Duration::from_secs(2);
 /// How long the WAL receiver is given to come back to the upstream that it has.
 const RETRIES: Duration = Duration::from_secs(15);
 
-/// How often the nodes are read from the metadata.
-const PEERS: Duration = Duration::from_secs(5);
-
 impl Executor<'_> {
     pub(super) async fn reconcile(&mut self, snapshot: &Snapshot) {
         let state = &snapshot.state;
         self.keep_command_lock(snapshot);
-        if self.peers_read.is_none_or(|at| at.elapsed() > PEERS) && state.server != Server::Standby
-            || self.peers_read.is_none_or(|at| at.elapsed() > 3 * PEERS)
-        {
-            self.peers_read = Some(Instant::now());
-            if let Some((peers, upstream)) = record::peers(self.context, self.config).await {
-                self.tell(Told::Peers(peers));
-                self.upstream = upstream;
-            }
-        }
+        self.read_peers(snapshot).await;
         if self.last != Some(state.server) {
             if state.server == Server::Primary {
                 self.is_to_record = true;
@@ -46,6 +36,7 @@ impl Executor<'_> {
         if !state.members.data.has(state.me) {
             return;
         }
+        self.be_withheld(snapshot).await;
         self.begin_or_clear(snapshot).await;
         self.be_readmitted(snapshot).await;
         match state.server {
@@ -57,8 +48,14 @@ impl Executor<'_> {
                 if self.is_to_record {
                     self.is_to_record = !record::new_primary(self.context, self.config).await;
                 }
+                self.follow_registrations(snapshot);
                 self.copy_to_witnesses(snapshot).await;
                 self.end_a_hung_server(snapshot).await;
+            }
+            // Nothing but the members is looked after in a pause.
+            Server::Primary if state.flag == Flag::Full => {
+                self.follow_registrations(snapshot);
+                self.copy_to_witnesses(snapshot).await;
             }
             Server::Standby if !state.requested && state.candidacy.is_none() => self.attach(snapshot),
             _ => self.detached_since = None,
@@ -140,6 +137,25 @@ impl Executor<'_> {
         }
     }
 
+    /// Brings this node back to the leader, as far as the daemon may by itself.
+    fn rejoin(&mut self) {
+        match self.config.rejoin_automatically {
+            RejoinAutomatically::Never => {
+                let why = "this node was a primary, or has diverged, and is left as it is: rejoin_automatically is \"never\"";
+                if self.said_why_not != Some(why) {
+                    self.said_why_not = Some(why);
+                    self.context.ui.message(Level::Warning, why, None, Some("Run \"pgbaton node rejoin\" on this node."));
+                }
+            }
+            // Without consent: what only this node has is not discarded.
+            RejoinAutomatically::Lossless => self.start_child(Purpose::Rejoin, &["node", "rejoin"]),
+            // What is discarded is kept aside.
+            RejoinAutomatically::Always => {
+                self.start_child(Purpose::Rejoin, &["node", "rejoin", "--force-rewind"]);
+            }
+        }
+    }
+
     async fn is_down(&mut self, snapshot: &Snapshot) {
         let state = &snapshot.state;
         let since = *self.down_since.get_or_insert_with(Instant::now);
@@ -158,8 +174,11 @@ impl Executor<'_> {
         }
         let gone = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let leads = state.may_start_as_primary(now());
+        // Stopped cleanly it has no reason to wait for, if that is what is wanted.
+        let is_handed_over =
+            control == Some(ControlState::ShutDown) && self.config.on_clean_stop == OnCleanStop::HandOver;
         if leads
-            && gone >= self.restart_ms
+            && (gone >= self.restart_ms || is_handed_over)
             && state.flag == Flag::Active
             && let Some(heir) = snapshot.heir
             && let Some((place, _)) = snapshot.ids.iter().find(|(_, id)| **id == heir)
@@ -203,7 +222,7 @@ impl Executor<'_> {
             self.is_to_rejoin = true;
             let own = snapshot.id(state.me);
             if snapshot.leader.is_some_and(|leader| Some(leader) != own) {
-                self.start_child(Purpose::Rejoin, &["node", "rejoin"]);
+                self.rejoin();
             } else if gone >= self.successor_ms {
                 self.start_child(Purpose::Start, &["node", "start"]);
             }
@@ -248,42 +267,12 @@ impl Executor<'_> {
             return;
         }
         if self.is_to_rejoin {
-            // Without consent: what only this node has is never discarded by the daemon.
-            self.start_child(Purpose::Rejoin, &["node", "rejoin"]);
+            self.rejoin();
         } else {
             self.start_child(
                 Purpose::Follow,
                 &["standby", "follow", "--upstream-node-id", &leader.to_string()],
             );
-        }
-    }
-
-    async fn copy_to_witnesses(&mut self, snapshot: &Snapshot) {
-        let state = &snapshot.state;
-        let own = state.members.version;
-        if own.timeline != state.timeline {
-            return;
-        }
-        for voter in state.members.voters.iter().filter(|voter| !state.members.data.has(*voter)) {
-            let Some(id) = snapshot.id(voter) else { continue };
-            // Where nothing was seen, nothing can be written.
-            if snapshot.shown.get(&id).is_none_or(|shown| *shown >= own)
-                || self.members_written.is_some_and(|at| at.elapsed() < Duration::from_millis(500))
-            {
-                continue;
-            }
-            self.members_written = Some(Instant::now());
-            let ids =
-                |nodes: pgbaton_lease::Nodes| nodes.iter().filter_map(|node| snapshot.id(node)).collect();
-            let row = record::MembersRow {
-                cluster_key: view::cluster_key(&self.belongs.system_identifier),
-                version: own,
-                data: ids(state.members.data),
-                voters: ids(state.members.voters),
-            };
-            if let Err(error) = record::copy_members(self.context, id, &row).await {
-                self.say(Level::Warning, &format!("could not update witness {id}: {error:#}"));
-            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a daemon decides by itself: how its hand-over goes on, what it refuses, when it stands for election.
 
-use super::{Answered, Driver, Output, SHOWN};
+use super::{Answered, Driver, Output, SHOWN, Withheld};
 use crate::event::{Ask, Event, Flag, Refusal, Word};
 use crate::mailbox::{Role, Saying, Status};
-use crate::outlook::{Outlook, Standby, best};
+use crate::outlook::{Lack, Outlook, Standby, best, lack};
 use crate::state::Stage;
 use crate::time::Time;
 use crate::votes::Node;
@@ -79,16 +79,44 @@ impl<const N: usize> Driver<N> {
             }
             return;
         }
-        if is_best
+        let looks_lost = is_best
             && now >= self.patience
             && self.could_win(now)
-            && self.outlook(now).calm(self.params.heartbeat, now).is_none()
-        {
+            && self.outlook(now).calm(self.params.heartbeat, now).is_none();
+        if !looks_lost {
+            self.withheld = None;
+            return;
+        }
+        self.withheld = self.why_withheld(&standbys, now);
+        if self.withheld.is_none() {
+            self.validated = None;
             self.tell(Event::Stand, now, out);
             // If it comes to nothing, the next time is another one for each.
             let heartbeat = self.params.heartbeat;
             let pause = heartbeat + self.below(2 * heartbeat);
             self.patience = now.after(self.params.silence + 2 * heartbeat + pause);
+        }
+    }
+
+    /// What stands against a candidacy of this node, the best of these.
+    fn why_withheld(&self, standbys: &[Standby], now: Time) -> Option<Withheld> {
+        let own = standbys.iter().find(|standby| standby.node == self.state.me)?;
+        // Of all that there is it has the most: what it lacks then is on no node.
+        let all = standbys.len() == self.state.members.data.count()
+            && standbys.iter().all(|standby| (standby.timeline, standby.end) <= (own.timeline, own.end));
+        if !self.is_near_enough(own, all) {
+            return Some(Withheld::Lacks(lack(own, self.known_end, all)));
+        }
+        let agreed = self.validated.is_some_and(|until| now < until);
+        (self.policy.validates && !agreed).then_some(Withheld::Validation)
+    }
+
+    /// Says whether a standby lacks no more than it may to become the primary by itself.
+    pub(super) fn is_near_enough(&self, standby: &Standby, all_are_seen: bool) -> bool {
+        match (self.policy.most_lack, lack(standby, self.known_end, all_are_seen)) {
+            (None, _) => true,
+            (Some(most), Lack::Bytes(lacks)) => lacks <= most,
+            (Some(_), Lack::Unknown) => false,
         }
     }
 

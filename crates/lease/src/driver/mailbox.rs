@@ -83,8 +83,11 @@ impl<const N: usize> Driver<N> {
                 Stage::Back => Some((present.op, Saying::No(Refusal::Voters))),
             };
         }
+        // What is told to a candidate is acknowledged; else it shows that it has the votes, for as long as it has.
+        let is_told = self.answered.is_some_and(|answered| matches!(answered.ask, Ask::Off(..)));
         if let Some(op) = self.state.candidacy.and_then(|candidacy| candidacy.op)
             && self.state.votes_held() >= self.state.majority()
+            && !is_told
         {
             return Some((op, Saying::Votes(self.state.moment)));
         }

@@ -153,6 +153,9 @@ impl<const N: usize> Driver<N> {
             _ => {}
         }
         self.tell(Event::Shown(voter, members.version), now, out);
+        if !reply.view.in_recovery && self.state.members.data.has(voter) {
+            self.known_end = self.known_end.max(Some((reply.view.timeline, reply.view.end)));
+        }
         self.notice(voter, &reply.view, moment, now, out);
         if let Some(seen) = self.seen.get_mut(usize::from(voter)) {
             *seen = Some(Seen { at: now, view: reply.view });

@@ -45,7 +45,7 @@ impl<const N: usize> Step<'_, N> {
         }
         let candidacy = state.candidacy.get_or_insert(Candidacy { op: None, since: now });
         if op.is_some() && candidacy.op != op {
-            candidacy.op = op;
+            *candidacy = Candidacy { op, since: now };
             state.away = Nodes::NONE;
             state.proof = None;
         }
@@ -59,16 +59,19 @@ impl<const N: usize> Step<'_, N> {
         }
     }
 
-    /// Without a majority after a while, others get their turn.
+    /// Without a majority after a while, others get their turn: a leader that lives may need the votes that are held here. Who has asked for the
+    /// candidacy is told.
     pub(super) fn give_up_in_time(&mut self) {
         let patience = self.params.silence + 2 * self.params.heartbeat;
         let state = &self.state;
         if let Some(candidacy) = state.candidacy
-            && candidacy.op.is_none()
             && !state.has_majority(self.params, self.now)
             && self.now > candidacy.since.after(patience)
         {
             self.stand_down();
+            if let Some(op) = candidacy.op {
+                self.actions.push(Action::Answer(op, Word::No(Refusal::Voters)));
+            }
         }
     }
 

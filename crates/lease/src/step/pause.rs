@@ -1,6 +1,7 @@
 //! Pauses, their end, the first start (which is the end of a pause), and the readmission of a node that has lost its state.
 
 use super::Step;
+use super::membership::FEWEST;
 use crate::event::{Action, Epoch, Flag, Op, Refusal, Server, Word};
 use crate::members::Version;
 use crate::rules::Rule;
@@ -170,8 +171,12 @@ impl<const N: usize> Step<'_, N> {
             self.state.server = Server::Down { signal: true };
             return self.end_as_follower(epoch);
         }
-        if is_newer {
+        // What an operator has reset was issued by no leader, and nothing of it can arrive late.
+        if is_newer && epoch.op != UNKNOWN {
             return Word::No(Refusal::Epoch);
+        }
+        if state.members.voters.count() < FEWEST {
+            return Word::No(Refusal::Voters);
         }
         let proven = state.proven_until(self.params, self.now);
         if proven.is_none() || !state.has_majority(self.params, self.now) {
@@ -179,6 +184,7 @@ impl<const N: usize> Step<'_, N> {
         }
         // Armed before the flag: a daemon that is killed in between comes up paused, and is disarmed again.
         self.state.deadline = proven;
+        self.state.unbound = false;
         self.set_flag(Flag::Ending, epoch);
         Word::Armed(epoch)
     }
