@@ -130,11 +130,23 @@ _pgbaton() {
             pgbaton__subcmd__daemon,run)
                 cmd="pgbaton__subcmd__daemon__subcmd__run"
                 ;;
+            pgbaton__subcmd__daemon,start)
+                cmd="pgbaton__subcmd__daemon__subcmd__start"
+                ;;
+            pgbaton__subcmd__daemon,stop)
+                cmd="pgbaton__subcmd__daemon__subcmd__stop"
+                ;;
             pgbaton__subcmd__daemon__subcmd__help,help)
                 cmd="pgbaton__subcmd__daemon__subcmd__help__subcmd__help"
                 ;;
             pgbaton__subcmd__daemon__subcmd__help,run)
                 cmd="pgbaton__subcmd__daemon__subcmd__help__subcmd__run"
+                ;;
+            pgbaton__subcmd__daemon__subcmd__help,start)
+                cmd="pgbaton__subcmd__daemon__subcmd__help__subcmd__start"
+                ;;
+            pgbaton__subcmd__daemon__subcmd__help,stop)
+                cmd="pgbaton__subcmd__daemon__subcmd__help__subcmd__stop"
                 ;;
             pgbaton__subcmd__help,cluster)
                 cmd="pgbaton__subcmd__help__subcmd__cluster"
@@ -201,6 +213,12 @@ _pgbaton() {
                 ;;
             pgbaton__subcmd__help__subcmd__daemon,run)
                 cmd="pgbaton__subcmd__help__subcmd__daemon__subcmd__run"
+                ;;
+            pgbaton__subcmd__help__subcmd__daemon,start)
+                cmd="pgbaton__subcmd__help__subcmd__daemon__subcmd__start"
+                ;;
+            pgbaton__subcmd__help__subcmd__daemon,stop)
+                cmd="pgbaton__subcmd__help__subcmd__daemon__subcmd__stop"
                 ;;
             pgbaton__subcmd__help__subcmd__node,check)
                 cmd="pgbaton__subcmd__help__subcmd__node__subcmd__check"
@@ -2103,7 +2121,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__daemon)
-            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help run help"
+            opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help run start stop help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2209,7 +2227,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__daemon__subcmd__help)
-            opts="run help"
+            opts="run start stop help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2250,6 +2268,34 @@ _pgbaton() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pgbaton__subcmd__daemon__subcmd__help__subcmd__start)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__daemon__subcmd__help__subcmd__stop)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pgbaton__subcmd__daemon__subcmd__run)
             opts="-f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2257,6 +2303,234 @@ _pgbaton() {
                 return 0
             fi
             case "${prev}" in
+                --config-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pgdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pg_bindir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -h)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -U)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dbname)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --superuser)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -S)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -L)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__daemon__subcmd__start)
+            opts="-w -W -f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --wait --no-wait --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -w)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pgdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pg_bindir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -h)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -U)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dbname)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --superuser)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -S)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --node-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json csv" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -L)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__daemon__subcmd__stop)
+            opts="-w -W -f -D -b -h -p -U -d -S -F -y -q -t -v -L -? --wait --no-wait --handover --config-file --pgdata --pg_bindir --host --port --username --dbname --superuser --node-id --node-name --force --accept-data-loss --dry-run --yes --format --json --csv --compact --quiet --terse --verbose --log-level --log-to-file --color --timeout --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -w)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2539,7 +2813,7 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__help__subcmd__daemon)
-            opts="run"
+            opts="run start stop"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2553,6 +2827,34 @@ _pgbaton() {
             return 0
             ;;
         pgbaton__subcmd__help__subcmd__daemon__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__help__subcmd__daemon__subcmd__start)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pgbaton__subcmd__help__subcmd__daemon__subcmd__stop)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

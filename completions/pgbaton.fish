@@ -63,7 +63,7 @@ complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "node" -d 'Prepare, 
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "cluster" -d 'Inspect the whole cluster'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "operation" -d 'List, resume or abandon operations of mutating commands on this node'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "config" -d 'Check or show the configuration'
-complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "daemon" -d 'Run the daemon of this node'
+complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "daemon" -d 'Run, start or stop the daemon of this node'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "service" -d 'Show, pause and unpause the daemons of the cluster'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c pgbaton -n "__fish_pgbaton_needs_command" -f -a "man" -d 'Print the manual page, or write one page per command into a directory'
@@ -1688,38 +1688,40 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "check" -d 'Report all problems in the configuration'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the effective configuration as TOML, with the origin of every value'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s q -l quiet -d 'Show errors only'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s t -l terse -d 'Omit DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s v -l verbose -d 'Show more'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -f -a "run" -d 'Run the daemon of this node in the foreground'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -f -a "run" -d 'Run the daemon of this node in the foreground'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -f -a "start" -d 'Start the daemon of this node, by daemon_service_start_command, and wait until it responds'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -f -a "stop" -d 'Stop the daemon of this node, by daemon_service_stop_command, without stopping its server'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and not __fish_seen_subcommand_from run start stop help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -1750,7 +1752,74 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from run" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s w -l wait -d 'Wait at most this many seconds' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s W -l no-wait -d 'Do not wait'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from start" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s w -l wait -d 'Wait at most this many seconds' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s W -l no-wait -d 'Do not wait'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l handover -d 'If this node is the primary, make a standby the primary first, instead of pausing all daemons'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from stop" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "run" -d 'Run the daemon of this node in the foreground'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start the daemon of this node, by daemon_service_start_command, and wait until it responds'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop the daemon of this node, by daemon_service_stop_command, without stopping its server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -1949,7 +2018,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_see
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "cluster" -d 'Inspect the whole cluster'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "operation" -d 'List, resume or abandon operations of mutating commands on this node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "config" -d 'Check or show the configuration'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "daemon" -d 'Run the daemon of this node'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "daemon" -d 'Run, start or stop the daemon of this node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "service" -d 'Show, pause and unpause the daemons of the cluster'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and not __fish_seen_subcommand_from primary standby witness node cluster operation config daemon service completions man help" -f -a "man" -d 'Print the manual page, or write one page per command into a directory'
@@ -1991,6 +2060,8 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Report all problems in the configuration'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the effective configuration as TOML, with the origin of every value'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from daemon" -f -a "run" -d 'Run the daemon of this node in the foreground'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from daemon" -f -a "start" -d 'Start the daemon of this node, by daemon_service_start_command, and wait until it responds'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from daemon" -f -a "stop" -d 'Stop the daemon of this node, by daemon_service_stop_command, without stopping its server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "status" -d 'Show the daemons of all nodes, and who leads'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "pause" -d 'Pause automatic failover on all nodes; a pause outlasts restarts of daemons and hosts'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "unpause" -d 'End the pause on all nodes'

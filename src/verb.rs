@@ -47,6 +47,8 @@ pub enum Verb {
     ConfigCheck,
     ConfigShow,
     DaemonRun,
+    DaemonStart,
+    DaemonStop,
     ServiceStatus,
     ServicePause,
     ServiceUnpause,
@@ -208,7 +210,7 @@ const fn changes_roles(words: &'static str, options: &'static [OptionGroup]) -> 
 
 impl Verb {
     /// Every command for people.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::PrimaryRegister,
         Self::PrimaryUnregister,
         Self::StandbyClone,
@@ -246,6 +248,8 @@ impl Verb {
         Self::ConfigCheck,
         Self::ConfigShow,
         Self::DaemonRun,
+        Self::DaemonStart,
+        Self::DaemonStop,
         Self::ServiceStatus,
         Self::ServicePause,
         Self::ServiceUnpause,
@@ -361,6 +365,9 @@ impl Verb {
             Self::ConfigShow => looks_from_outside("config show", Meaningless, &[Files]),
             // What it changes is changed by the commands that it runs, each under its own locks.
             Self::DaemonRun => looks("daemon run", Local, &[Files, Timeout]),
+            // The service manager and the daemons do it; asked twice it does no harm.
+            Self::DaemonStart => looks("daemon start", HandedOver, &[Files, DryRun, Timeout]),
+            Self::DaemonStop => looks("daemon stop", HandedOver, &[Files, Force, DryRun, Timeout]),
             Self::ServiceStatus => looks_from_outside("service status", Meaningless, &[Files, Connection, Csv, Compact, Timeout]),
             // The daemons do it, one after the other; asked twice it does no harm.
             Self::ServicePause => looks_from_outside("service pause", Meaningless, &[Files, DryRun, Timeout]),

@@ -221,7 +221,7 @@ pub enum Noun {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(Config),
-    /// Run the daemon of this node
+    /// Run, start or stop the daemon of this node
     #[command(subcommand)]
     Daemon(daemon::Daemon),
     /// Show, pause and unpause the daemons of the cluster
@@ -328,6 +328,8 @@ impl Noun {
             Self::Operation(Operation::Cleanup(_)) => Verb::OperationCleanup,
             Self::Operation(Operation::AdoptState { .. }) => Verb::OperationAdoptState,
             Self::Daemon(daemon::Daemon::Run) => Verb::DaemonRun,
+            Self::Daemon(daemon::Daemon::Start(_)) => Verb::DaemonStart,
+            Self::Daemon(daemon::Daemon::Stop(_)) => Verb::DaemonStop,
             Self::Service(service::Service::Status { .. }) => Verb::ServiceStatus,
             Self::Service(service::Service::Pause) => Verb::ServicePause,
             Self::Service(service::Service::Unpause) => Verb::ServiceUnpause,

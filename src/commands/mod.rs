@@ -112,6 +112,8 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         }
         Noun::Operation(verb) => boxed(|| operation::run(context, verb)).await,
         Noun::Daemon(cli::daemon::Daemon::Run) => boxed(|| daemon::run(context)).await,
+        Noun::Daemon(cli::daemon::Daemon::Start(args)) => boxed(|| daemon::start(context, args)).await,
+        Noun::Daemon(cli::daemon::Daemon::Stop(args)) => boxed(|| daemon::stop(context, args)).await,
         Noun::Service(verb) => boxed(|| service::run(context, verb)).await,
         Noun::Config(cli::Config::Check) => config::check(context),
         Noun::Config(cli::Config::Show) => config::show(context),

@@ -17,7 +17,7 @@ use crate::observe::discovery;
 use crate::operation::reset::reset;
 use crate::output::service::{ServiceNode, ServiceReport};
 use crate::output::{Data, Report};
-use crate::registry::NodeType;
+use crate::registry::{NodeRow, NodeType};
 use crate::ui::Level;
 
 /// How long something that passes by itself is waited for.
@@ -33,24 +33,52 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
     let found = discovery::cluster(context).await?;
     let rows: Vec<_> = found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-    let mut nodes = daemons::of_cluster(context, &rows).await;
-    if matches!(verb, Verb::Pause | Verb::Unpause) {
-        // A daemon whose server has just been restarted has its session there again in a moment.
-        let is_gone = |node: &NodeDaemons| {
-            node.row.node_type != NodeType::Witness && node.seen.is_some() && node.own().is_none()
-        };
-        let until = Instant::now() + SETTLES;
-        while nodes.iter().any(is_gone) && Instant::now() < until {
-            sleep(AGAIN).await;
-            nodes = daemons::of_cluster(context, &rows).await;
+    match verb {
+        Verb::Status { .. } => {
+            let nodes = daemons::of_cluster(context, &rows).await;
+            Ok(Report::new(Data::Service(Box::new(report(&nodes)))))
+        }
+        Verb::Pause => pause(context, &settled(context, &rows, |_| true).await).await,
+        Verb::Unpause => {
+            let nodes = settled(context, &rows, |_| true).await;
+            Pause { context, nodes: &nodes }.end().await
+        }
+        Verb::Reset { proven_off } => {
+            let nodes = daemons::of_cluster(context, &rows).await;
+            reset(context, &found.facts, &nodes, proven_off).await
         }
     }
-    match verb {
-        Verb::Status { .. } => Ok(Report::new(Data::Service(Box::new(report(&nodes))))),
-        Verb::Pause => Pause { context, nodes: &nodes }.begin().await,
-        Verb::Unpause => Pause { context, nodes: &nodes }.end().await,
-        Verb::Reset { proven_off } => reset(context, &found.facts, &nodes, proven_off).await,
+}
+
+/// Asks the servers what they show of the daemons; some of them are waited for: a daemon whose server has just been restarted has its session
+/// there again in a moment.
+pub async fn settled(
+    context: &Context,
+    rows: &[NodeRow],
+    awaited: impl Fn(&NodeRow) -> bool,
+) -> Vec<NodeDaemons> {
+    let is_gone = |node: &NodeDaemons| {
+        node.row.node_type != NodeType::Witness
+            && node.seen.is_some()
+            && node.own().is_none()
+            && awaited(&node.row)
+    };
+    let until = Instant::now() + SETTLES;
+    loop {
+        let nodes = daemons::of_cluster(context, rows).await;
+        if !nodes.iter().any(is_gone) || Instant::now() >= until {
+            return nodes;
+        }
+        sleep(AGAIN).await;
     }
+}
+
+/// Pauses automatic failover on all nodes.
+///
+/// # Errors
+/// Exit code 26 if not every daemon has confirmed it.
+pub async fn pause(context: &Context, nodes: &[NodeDaemons]) -> Result<Report> {
+    Pause { context, nodes }.begin().await
 }
 
 /// Returns the daemon that leads: its server may write, and it is not barred.

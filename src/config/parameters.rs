@@ -209,6 +209,10 @@ parameters! {
     service_promote_command: Option<String> {}
     /// Options for pg_ctl.
     pg_ctl_options: Option<String> {}
+    /// Command that starts the daemon of this node, for "pgbaton daemon start".
+    daemon_service_start_command: Option<String> { pgbaton_only: true }
+    /// Command that stops the daemon of this node, for "pgbaton daemon stop".
+    daemon_service_stop_command: Option<String> { pgbaton_only: true }
     /// Command that starts repmgrd on this node.
     repmgrd_service_start_command: Option<String> {}
     /// Command that stops repmgrd on this node.

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::lease::Told;
-use crate::observe::local_daemon::{ANSWERS, MAY_START, PATIENCE, SOCKET};
+use crate::observe::local_daemon::{ANSWERS, MAY_START, PATIENCE, SOCKET, WHO};
 
 /// Listens, for this user only.
 ///
@@ -43,12 +43,15 @@ async fn answer(stream: UnixStream, told: mpsc::UnboundedSender<Told>) -> Option
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read).read_line(&mut line).await.ok()?;
-    if line.trim_end() != MAY_START {
-        return None;
-    }
-    let (here, there) = oneshot::channel();
-    told.send(Told::MayStart(here)).ok()?;
-    let said = there.await.ok()?;
-    let (word, _) = ANSWERS.iter().find(|(_, answer)| *answer == said)?;
+    let word = match line.trim_end() {
+        WHO => std::process::id().to_string(),
+        MAY_START => {
+            let (here, there) = oneshot::channel();
+            told.send(Told::MayStart(here)).ok()?;
+            let said = there.await.ok()?;
+            ANSWERS.iter().find(|(_, answer)| *answer == said)?.0.to_string()
+        }
+        _ => return None,
+    };
     write.write_all(format!("{word}\n").as_bytes()).await.ok()
 }

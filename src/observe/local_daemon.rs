@@ -22,6 +22,9 @@ pub const SOCKET: &str = "daemon.sock";
 /// The question of the start guard.
 pub const MAY_START: &str = "may-start-as-primary";
 
+/// The question which process the daemon is; it is answered once the daemon has begun its work.
+pub const WHO: &str = "who";
+
 /// How long the daemon may take to answer: it learns of a stop within this time.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -64,24 +67,60 @@ pub fn belongs(config: &Config, system_identifier: &str) -> Belongs {
     }
 }
 
-/// Asks the daemon of a runtime directory whether the server may be started as a primary; None where none answers.
-async fn ask(runtime: &Path) -> Option<StartAnswer> {
-    let path = runtime.join(SOCKET);
-    let talk = async {
-        let stream = UnixStream::connect(path).await.ok()?;
-        let (read, mut write) = stream.into_split();
-        write.write_all(format!("{MAY_START}\n").as_bytes()).await.ok()?;
-        let mut line = String::new();
-        BufReader::new(read).read_line(&mut line).await.ok()?;
-        ANSWERS.iter().find(|(word, _)| *word == line.trim_end()).map(|(_, answer)| *answer)
-    };
-    timeout(PATIENCE, talk).await.ok().flatten()
+/// What is found of the daemon of a node on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalDaemon {
+    /// It does not run.
+    Absent,
+    /// It listens and has not begun its work: it waits for the local server, or hangs.
+    Starting,
+    /// It works, as this process.
+    Running(u32),
 }
 
-/// Says whether the daemon of this node runs.
-pub async fn runs(site: &Site) -> Result<bool> {
-    let path = runtime_directory(site.config()?, site.environment.uid).join(SOCKET);
-    Ok(timeout(PATIENCE, UnixStream::connect(path)).await.is_ok_and(|stream| stream.is_ok()))
+/// Looks for the daemon of a runtime directory.
+pub async fn find(runtime: &Path) -> LocalDaemon {
+    if UnixStream::connect(runtime.join(SOCKET)).await.is_err() {
+        return LocalDaemon::Absent;
+    }
+    let said = timeout(PATIENCE, talk(runtime, WHO)).await.ok().flatten();
+    said.and_then(|pid| pid.parse().ok()).map_or(LocalDaemon::Starting, LocalDaemon::Running)
+}
+
+/// Asks the daemon of a runtime directory something; None where none answers.
+async fn talk(runtime: &Path, question: &str) -> Option<String> {
+    let stream = UnixStream::connect(runtime.join(SOCKET)).await.ok()?;
+    let (read, mut write) = stream.into_split();
+    write.write_all(format!("{question}\n").as_bytes()).await.ok()?;
+    let mut line = String::new();
+    BufReader::new(read).read_line(&mut line).await.ok()?;
+    Some(line.trim_end().to_string())
+}
+
+/// Asks the daemon of a runtime directory whether the server may be started as a primary; None where none answers.
+async fn ask(runtime: &Path) -> Option<StartAnswer> {
+    let said = timeout(PATIENCE, talk(runtime, MAY_START)).await.ok().flatten()?;
+    ANSWERS.iter().find(|(word, _)| *word == said).map(|(_, answer)| *answer)
+}
+
+/// Returns what this node has promised on disk about elections and pauses; None where its daemon has never run, or there is no data directory.
+///
+/// # Errors
+/// Exit code 1 if it cannot be read.
+pub fn promised(site: &Site) -> Result<Option<Flag>> {
+    let config = site.config()?;
+    let Ok(control) = control_file::read(&config.data_directory) else { return Ok(None) };
+    let Some(state) = site.own_state_directory()? else { return Ok(None) };
+    let belongs = belongs(config, &control.system_identifier.to_string());
+    let found = flag::load(&state, &belongs).map_err(|error| {
+        Error::from_cause(Exit::Failed, "what the daemon has promised cannot be read", &error)
+    })?;
+    Ok(match found {
+        // A file of another machine or data directory: the daemon would start as one that has lost its state.
+        Found::Foreign => Some(Flag::New),
+        Found::Nothing => None,
+        Found::Own(promise) => Some(promise.flag),
+    })
 }
 
 /// Returns whether the local server may be started as a primary, as far as its daemon has a say in it; None where it has none.
@@ -92,19 +131,7 @@ pub async fn runs(site: &Site) -> Result<bool> {
 /// Exit code 1 if what it has promised cannot be read.
 pub async fn may_start_as_primary(site: &Site) -> Result<Option<StartAnswer>> {
     let config = site.config()?;
-    let Ok(control) = control_file::read(&config.data_directory) else { return Ok(None) };
-    let Some(state) = site.own_state_directory()? else { return Ok(None) };
-    let belongs = belongs(config, &control.system_identifier.to_string());
-    let found = flag::load(&state, &belongs).map_err(|error| {
-        Error::from_cause(Exit::Failed, "what the daemon has promised cannot be read", &error)
-    })?;
-    let flag = match found {
-        // A file of another machine or data directory: the daemon would start as one that has lost its state.
-        Found::Foreign => Flag::New,
-        Found::Nothing => return Ok(None),
-        Found::Own(promise) => promise.flag,
-    };
-    if flag == Flag::Full {
+    if promised(site)?.is_none_or(|flag| flag == Flag::Full) {
         return Ok(None);
     }
     let said = ask(&runtime_directory(config, site.environment.uid)).await;

@@ -40,18 +40,23 @@ struct HandOver<'a> {
     nodes: &'a [NodeDaemons],
     /// The node that leads, its daemon's line, and a session there.
     leader: (&'a NodeRow, Status, &'a Session),
-    /// This node, and a session there.
+    /// The node that is to lead, and a session there.
     heir: (&'a NodeRow, &'a Session),
 }
 
-/// Asks the leader's daemon to hand over to this node, and waits until it has.
+/// Asks the leader's daemon to hand over to a node, and waits until it has.
 ///
 /// # Errors
 /// Exit code 1 where it cannot be asked for, and nothing was changed; 18 if the leader has taken the role back; 33 if there is no primary; 22 if
 /// a node is not attached in time.
-pub async fn hand_over(context: &Context, rows: &[NodeRow], op: Op, begun: Instant) -> Result<Report> {
-    let nodes = daemons::of_cluster(context, rows).await;
-    let hand_over = HandOver::prepare(context, &nodes)?;
+pub async fn hand_over(
+    context: &Context,
+    nodes: &[NodeDaemons],
+    heir: i32,
+    op: Op,
+    begun: Instant,
+) -> Result<Report> {
+    let hand_over = HandOver::prepare(context, nodes, heir)?;
     hand_over.look_at_lag().await?;
     let (from, to) = (&hand_over.leader.0.node_name, &hand_over.heir.0.node_name);
     if context.options.dry_run {
@@ -68,9 +73,8 @@ pub async fn hand_over(context: &Context, rows: &[NodeRow], op: Op, begun: Insta
 
 impl<'a> HandOver<'a> {
     /// Makes sure that the daemons can do it.
-    fn prepare(context: &'a Context, nodes: &'a [NodeDaemons]) -> Result<Self> {
+    fn prepare(context: &'a Context, nodes: &'a [NodeDaemons], heir: i32) -> Result<Self> {
         let unchanged = "Nothing was changed.";
-        let config = context.config()?;
         let data = || nodes.iter().filter(|node| node.row.node_type != NodeType::Witness);
         let is_off = |node: &&NodeDaemons| {
             node.seen.is_some() && node.own().is_none_or(|status| status.flag != Flag::Active)
@@ -87,22 +91,20 @@ impl<'a> HandOver<'a> {
                 "If the primary is lost, another node takes over by itself: \"pgbaton service status\" shows it.",
             ));
         };
-        if leader.row.node_id == config.node_id {
-            return Err(Error::failed(format!("node \"{}\" is the primary already", config.node_name))
+        if leader.row.node_id == heir {
+            return Err(Error::failed(format!("node \"{}\" is the primary already", leader.row.node_name))
                 .detail(unchanged)
                 .hint("Run the command on the standby that is to become the primary, or name it with --node-id."));
         }
-        let own = data().find(|node| node.row.node_id == config.node_id);
-        let heir = own.and_then(|node| node.seen.as_ref().map(|(session, _)| (&node.row, session)));
+        let found = data().find(|node| node.row.node_id == heir);
+        let name = found.map_or_else(String::new, |node| node.row.node_name.clone());
+        let heir = found.and_then(|node| node.seen.as_ref().map(|(session, _)| (&node.row, session)));
         match (leader.own(), leader.seen.as_ref(), heir) {
             (Some(status), Some((session, _)), Some(heir)) => {
                 Ok(Self { context, nodes, leader: (&leader.row, *status, session), heir })
             }
-            _ => Err(Error::new(
-                Exit::Connection,
-                format!("could not connect to node \"{}\"", config.node_name),
-            )
-            .detail(unchanged)),
+            _ => Err(Error::new(Exit::Connection, format!("could not connect to node \"{name}\""))
+                .detail(unchanged)),
         }
     }
 
@@ -206,7 +208,7 @@ impl<'a> HandOver<'a> {
         let standbys: Vec<&str> = self
             .nodes
             .iter()
-            .filter(|node| node.row.node_type != NodeType::Witness && node.row.node_id != config.node_id)
+            .filter(|node| node.row.node_type != NodeType::Witness && node.row.node_id != self.heir.0.node_id)
             .filter(|node| node.seen.is_some())
             .map(|node| node.row.node_name.as_str())
             .collect();
@@ -225,7 +227,7 @@ impl<'a> HandOver<'a> {
         context.ui.say(Level::Notice, &text);
         let ok = missing.is_empty();
         let row = event::insert(
-            config.node_id,
+            self.heir.0.node_id,
             "standby_switchover",
             ok,
             &format!("{text}; before it was \"{from}\""),
@@ -235,7 +237,7 @@ impl<'a> HandOver<'a> {
         }
         let data = RoleChange {
             from: Some(self.leader.0.node_id),
-            to: config.node_id,
+            to: self.heir.0.node_id,
             timeline: timeline(session).await,
             outage_s,
             begun,
@@ -257,6 +259,29 @@ impl<'a> HandOver<'a> {
             .hint("Run \"pgbaton cluster show\".")
         })
     }
+}
+
+/// Returns the standby that a hand-over would go to: an active one that may be promoted, with the most WAL of those; None if there is none.
+pub async fn best_heir(nodes: &[NodeDaemons], leader: i32) -> Option<i32> {
+    const RECEIVED: &str = "SELECT GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())";
+    let standbys = nodes.iter().filter(|node| {
+        let follows = |status: &Status| status.role == Role::Follower && status.flag == Flag::Active;
+        node.row.node_id != leader
+            && node.row.node_type != NodeType::Witness
+            && node.row.priority > 0
+            && node.own().is_some_and(follows)
+    });
+    let positions = join_all(standbys.map(async |node| {
+        let (session, _) = node.seen.as_ref()?;
+        let row = session.query_one(RECEIVED, &[]).await.ok()?;
+        let position: Lsn = row.get(0)?.parse().ok()?;
+        Some((position.0, node.row.priority, node.row.node_id))
+    }))
+    .await;
+    // Of two that have the same, the preferred one; and the first of those.
+    let best =
+        positions.into_iter().flatten().max_by_key(|(position, priority, id)| (*position, *priority, -id));
+    best.map(|(_, _, id)| id)
 }
 
 pub(super) fn with(mut data: Value, name: &str, value: &str) -> Value {

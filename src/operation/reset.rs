@@ -14,7 +14,7 @@ use crate::error::{Error, Exit, Result, sentence};
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::daemon_flag::{self as flag, Found, Promise};
 use crate::observe::daemons::{NodeDaemons, named_off};
-use crate::observe::local_daemon::{self, belongs, runtime_directory};
+use crate::observe::local_daemon::{self, LocalDaemon, belongs, runtime_directory};
 use crate::output::{Data, Report};
 use crate::pg::control_file;
 use crate::registry::NodeType;
@@ -39,7 +39,8 @@ pub async fn reset(
         .filter(|node| nodes.iter().filter_map(|on| on.seen.as_ref()).any(|(_, seen)| seen.of(node.row.node_id).is_some()))
         .map(|node| format!("\"{}\"", node.row.node_name))
         .collect();
-    if !running.is_empty() || local_daemon::runs(context).await? {
+    let here = local_daemon::find(&runtime_directory(config, context.environment.uid)).await;
+    if !running.is_empty() || here != LocalDaemon::Absent {
         let detail = match running.is_empty() {
             true => "The daemon of this node runs.".to_string(),
             false => format!("Daemons run on: {}.", running.join(", ")),

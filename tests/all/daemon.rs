@@ -1,5 +1,7 @@
 //! The daemon: automatic failover of real servers, with everything of it killed, frozen and restarted.
 
+mod service;
+
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};

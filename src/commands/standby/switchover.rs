@@ -46,7 +46,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         // They do it: the leader's daemon hands over.
         Err(error) if daemons::are_active(&error) => {
             let rows: Vec<NodeRow> = rest.found.facts.nodes.iter().map(|node| node.row.clone()).collect();
-            return Box::pin(hand_over(context, &rows, daemons::random_op(), begun)).await;
+            let nodes = daemons::of_cluster(context, &rows).await;
+            return Box::pin(hand_over(context, &nodes, config.node_id, daemons::random_op(), begun)).await;
         }
         locked => locked?,
     };
