@@ -235,6 +235,9 @@ install_pgbaton() {
         program=$(cd "$tree" && realpath "$program")
     fi
     install_program "$program" pgbaton
+    # The daemon looks for it there.
+    local fencer=${program%/*}/pgbaton-fencer
+    [ ! -e "$fencer" ] || install_program "$fencer"
 }
 
 # install_program FILE [NAME]: copies it to bin/.

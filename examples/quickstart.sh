@@ -8,6 +8,8 @@
 # For Debian with Rust (https://rustup.rs). As an ordinary user it runs everything as that user; as root, the servers belong
 # to a user pgbaton-quickstart, which is created, because PostgreSQL refuses root. Missing packages are installed with root's
 # or sudo's rights, or named if there are none. Servers listen on 127.0.0.1 only, and ask for a password.
+#
+# At its end it plays failover/failover.sh, on three other servers that are gone afterwards.
 set -euo pipefail
 
 # The nodes are made here step by step, and more is shown of them, than in the other examples.
@@ -89,4 +91,11 @@ say "The host of node2 is back: its server becomes a standby again. What it alon
 pgbaton 2 node rejoin --force-rewind
 
 touch "$base/complete"
+
+# In a lab the hosts have room for one server each.
+if [ -z "${PGBATON_LAB:-}" ]; then
+    say "All of that by itself: three other servers, with a daemon each."
+    PGBATON=$base/bin/pgbaton PGBATON_EXAMPLE_PG=$pg_bindir PGBATON_EXAMPLE_PORTS="${more_ports[*]}" \
+        PGBATON_EXAMPLE_DIR=${PGBATON_EXAMPLE_DIR:+$base-failover} "$tree/examples/failover/failover.sh" 3>&-
+fi
 leave_running

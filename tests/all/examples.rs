@@ -87,9 +87,13 @@ impl Drop for Example {
 #[test]
 fn quickstart() {
     let Some(pg) = postgres(15) else { return };
-    let example = Example::new(&pg, "quickstart.sh", 3);
+    // Three for what it plays at its end.
+    let example = Example::new(&pg, "quickstart.sh", 6);
     let first = example.run(&[]);
     first.code(0);
+    example
+        .claimed(&first, &["another node is the primary", "the application goes on", "active daemons (3)"]);
+    assert!(!example.cluster.dir().join("example-failover").exists(), "{first:?}");
     assert!(first.stdout.contains("The servers go on running."), "{first:?}");
     // A second run looks at what is there, and starts what is not.
     let mut stopped = clean_command(&pg.tool("pg_ctl"));
@@ -201,6 +205,20 @@ fn three_nodes() {
     ];
     for pg in versions() {
         Example::new(&pg, "three-nodes/three-nodes.sh", 3).plays(&claims);
+    }
+}
+
+#[test]
+fn failover() {
+    let claims = [
+        "active daemons (3)",
+        "another node is the primary",
+        "the application goes on",
+        "node1 is a standby again (streaming)",
+        "lost of those after the failover (0)",
+    ];
+    for pg in versions() {
+        Example::new(&pg, "failover/failover.sh", 3).plays(&claims);
     }
 }
 
