@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pgbaton_fencer::protocol::{ANSWER, Answer, Request};
 use pgbaton_fencer::run::SOCKET;
+use pgbaton_fencer::server::DataDirectory;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -86,6 +87,11 @@ pub async fn ask(stream: &mut UnixStream, request: Request) -> io::Result<Answer
     timeout(PATIENCE, talk).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// Says whether a fencer holds the data directory of this place: one that a unit has started for another one would stop no server of this node.
+pub fn is_of(place: &Place, answer: &Answer) -> bool {
+    DataDirectory::open(&place.data).is_ok_and(|directory| directory.number() == answer.directory)
+}
+
 /// Connects to the fencer, and starts it where none runs. It outlives this process: it has a session of its own.
 ///
 /// # Errors
@@ -119,7 +125,7 @@ pub async fn find_or_start(place: &Place) -> io::Result<UnixStream> {
 pub async fn keep(place: Place, mut wanted: watch::Receiver<Wanted>, held: watch::Sender<Held>) {
     loop {
         if let Ok(mut stream) = find_or_start(&place).await {
-            let _lost = serve(&mut stream, &mut wanted, &held).await;
+            let _lost = serve(&place, &mut stream, &mut wanted, &held).await;
         }
         held.send_replace(Held::default());
         if wanted.has_changed().is_err() {
@@ -130,12 +136,23 @@ pub async fn keep(place: Place, mut wanted: watch::Receiver<Wanted>, held: watch
 }
 
 async fn serve(
+    place: &Place,
     stream: &mut UnixStream,
     wanted: &mut watch::Receiver<Wanted>,
     held: &watch::Sender<Held>,
 ) -> io::Result<()> {
     let mut answer = ask(stream, Request::Status).await?;
+    let mut known = None;
     loop {
+        if known != Some(answer.directory) {
+            // A disk that hangs keeps nothing else waiting.
+            let place = place.clone();
+            let is_ours = tokio::task::spawn_blocking(move || is_of(&place, &answer)).await;
+            if !is_ours.unwrap_or(false) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            known = Some(answer.directory);
+        }
         held.send_replace(Held { answer: Some(answer) });
         let now = *wanted.borrow_and_update();
         let request = match now {

@@ -1004,10 +1004,28 @@ fn the_units_of_systemd_are_well_formed() {
         std::fs::write(place.path().join(name), text).unwrap();
         units.push(place.path().join(name));
     }
-    let text = std::fs::read_to_string(examples.join("pgbaton@.service")).unwrap();
-    let text = text.replace("=/usr/bin/pgbaton", "=/bin/true").replace("User=postgres", "User=root");
-    std::fs::write(place.path().join("pgbaton@node1.service"), text).unwrap();
-    units.push(place.path().join("pgbaton@node1.service"));
+    // A server with a daemon, and what it is ordered after.
+    std::fs::create_dir(place.path().join("postgresql@16-main.service.d")).unwrap();
+    std::fs::write(place.path().join("postgresql@16-main.service"), debian).unwrap();
+    units.push(place.path().join("postgresql@16-main.service"));
+    for (file, name) in [
+        ("pgbaton@.service", "pgbaton@node1.service"),
+        ("pgbaton-fencer@.service", "pgbaton-fencer@node1.service"),
+        (
+            "postgresql@17-main.service.d/pgbaton-daemon.conf",
+            "postgresql@16-main.service.d/pgbaton-daemon.conf",
+        ),
+    ] {
+        let text = std::fs::read_to_string(examples.join(file)).unwrap();
+        let text = text
+            .replace("=/usr/bin/pgbaton-fencer", "=/bin/true")
+            .replace("=/usr/bin/pgbaton", "=/bin/true")
+            .replace("User=postgres", "User=root");
+        std::fs::write(place.path().join(name), text).unwrap();
+        if name.ends_with(".service") {
+            units.push(place.path().join(name));
+        }
+    }
     let args =
         ["verify".as_ref(), "--man=no".as_ref()].into_iter().chain(units.iter().map(|unit| unit.as_os_str()));
     let output = support::run_tool(&analyze, args);

@@ -127,6 +127,8 @@ pub struct Answer {
     pub lacks: Shortcomings,
     /// The process.
     pub pid: u32,
+    /// The data directory, as [`crate::server::DataDirectory::number`] has it.
+    pub directory: u64,
 }
 
 impl Answer {
@@ -140,8 +142,12 @@ impl Answer {
             u8::from(self.is_done) | u8::from(self.has_ended) << 1 | u8::from(self.deadline.is_some()) << 2;
         *lacks = self.lacks.0;
         [*a, *b, *c, *d] = self.pid.to_le_bytes();
-        let [deadline @ .., _, _, _, _, _, _, _, _] = rest;
-        *deadline = self.deadline.unwrap_or(0).to_le_bytes();
+        let mut numbers = rest.chunks_exact_mut(8);
+        for value in [self.deadline.unwrap_or(0), self.directory] {
+            if let Some(place) = numbers.next() {
+                place.copy_from_slice(&value.to_le_bytes());
+            }
+        }
         bytes
     }
 
@@ -149,14 +155,15 @@ impl Answer {
     #[must_use]
     pub fn parse(bytes: &[u8; ANSWER]) -> Option<Self> {
         let [VERSION, flags, lacks, 0, a, b, c, d, rest @ ..] = bytes else { return None };
-        let [deadline @ .., _, _, _, _, _, _, _, _] = rest;
-        let deadline = u64::from_le_bytes(*deadline);
+        let mut numbers = rest.chunks_exact(8).map(|bytes| bytes.try_into().map(u64::from_le_bytes));
+        let (deadline, directory) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
         Some(Self {
             is_done: flags & 1 != 0,
             has_ended: flags & 2 != 0,
             deadline: (flags & 4 != 0).then_some(deadline),
             lacks: Shortcomings(*lacks),
             pid: u32::from_le_bytes([*a, *b, *c, *d]),
+            directory,
         })
     }
 }
@@ -217,7 +224,7 @@ mod tests {
             [(true, false, Some(7)), (false, true, Some(u64::MAX)), (true, true, None)]
         {
             let lacks = Shortcomings::MEMORY.and(Shortcomings::RUNTIME);
-            let answer = Answer { is_done, has_ended, deadline, lacks, pid: 4711 };
+            let answer = Answer { is_done, has_ended, deadline, lacks, pid: 4711, directory: u64::MAX - 1 };
             assert_eq!(Answer::parse(&answer.bytes()), Some(answer));
         }
         assert_eq!(Answer::parse(&[9; ANSWER]), None);

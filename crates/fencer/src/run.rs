@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
@@ -46,6 +46,7 @@ const BOOT: usize = 36;
 #[derive(Debug)]
 pub struct Fencer {
     server: DataDirectory,
+    data: PathBuf,
     lease: Lease,
     lacks: Shortcomings,
     listener: UnixListener,
@@ -58,13 +59,16 @@ pub struct Fencer {
 }
 
 impl Fencer {
-    /// Begins, with the deadline of a fencer that has ended, if there is one of this boot.
+    /// Begins, with the deadline of a fencer that has ended, if there is one of this boot. With `waits` it takes the place of one that still
+    /// works, once that has ended.
     ///
     /// # Errors
     /// Those of the system; `WouldBlock` if there is a fencer already.
-    pub fn start(data: &Path, runtime: &Path, lacks: Shortcomings) -> io::Result<Self> {
+    pub fn start(data: &Path, runtime: &Path, lacks: Shortcomings, waits: bool) -> io::Result<Self> {
         let lock = private(&runtime.join(LOCK))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let how =
+            if waits { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
+        flock(&lock, how)?;
         let server = DataDirectory::open(data)?;
         let mut boot = [0; BOOT];
         File::open("/proc/sys/kernel/random/boot_id")?.read_exact(&mut boot)?;
@@ -82,6 +86,7 @@ impl Fencer {
         let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         let mut fencer = Self {
             server,
+            data: data.to_path_buf(),
             lease,
             lacks,
             listener,
@@ -182,6 +187,7 @@ impl Fencer {
     fn answer(&mut self, request: Request) -> Answer {
         let time = now();
         self.lease.look(time);
+        self.find_directory();
         let is_done = match request {
             Request::Status => {
                 self.looks_in_vain();
@@ -211,6 +217,16 @@ impl Fencer {
             deadline: self.lease.deadline(),
             lacks: self.lacks,
             pid: std::process::id(),
+            directory: self.server.number(),
+        }
+    }
+
+    /// After a new clone another directory is at the path: the server works there, and not in the one that was opened.
+    fn find_directory(&mut self) {
+        if !self.server.is_at(&self.data)
+            && let Ok(other) = DataDirectory::open(&self.data)
+        {
+            self.server = other;
         }
     }
 
@@ -254,6 +270,7 @@ impl Fencer {
     ///
     /// Called again and again until the server is a standby: what works in the directory without the file is no standby.
     fn fence(&mut self) {
+        self.find_directory();
         let had_signal = self.server.has_signal();
         let is_first = self.lease.deadline().is_some();
         if had_signal && !is_first {

@@ -32,6 +32,18 @@ impl DataDirectory {
         Ok(Self { directory, identity: (stat.st_dev, stat.st_ino), processes })
     }
 
+    /// Says whether this is the directory at a path: another one may have taken its place, as after a new clone.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        statat(CWD, path, AtFlags::empty()).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.identity)
+    }
+
+    /// Returns a number that another directory does not have on this host, in all probability.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.identity.0.rotate_left(32) ^ self.identity.1
+    }
+
     /// Writes `standby.signal`, down to the disk.
     ///
     /// # Errors

@@ -219,6 +219,43 @@ fn there_is_one_fencer_for_a_runtime_directory() {
 }
 
 #[test]
+fn one_that_waits_takes_the_place_of_one_that_is_killed() {
+    let mut place = Place::new();
+    place.start_server(false);
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_pgbaton-fencer"));
+    waiting.arg("--wait").args([place.data(), place.runtime()]).stderr(Stdio::null());
+    let mut waiting = waiting.spawn().unwrap();
+    let deadline = now() + 2000;
+    let first = place.ask(Request::Arm(deadline));
+    assert!(first.is_done && first.pid != waiting.id());
+    place.kill_fencer();
+    until("the other one answers", || {
+        Client::connect(&place.runtime()).is_ok_and(|mut client| {
+            client.ask(Request::Status).is_ok_and(|answer| answer.pid == waiting.id())
+        })
+    });
+    assert_eq!(place.ask(Request::Status).deadline, Some(deadline));
+    until("the server has ended", || place.all_have_ended());
+    assert!(place.has_signal());
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+}
+
+#[test]
+fn a_data_directory_that_takes_the_place_of_another_one_is_the_one_that_is_fenced() {
+    let mut place = Place::new();
+    let before = place.ask(Request::Status).directory;
+    std::fs::rename(place.data(), place.directory.path().join("old")).unwrap();
+    std::fs::create_dir(place.data()).unwrap();
+    place.start_server(false);
+    let answer = place.ask(Request::Arm(now() + 300));
+    assert!(answer.is_done && answer.directory != before);
+    until("the server has ended", || place.all_have_ended());
+    assert!(place.has_signal());
+    assert!(!place.directory.path().join("old/standby.signal").exists());
+}
+
+#[test]
 fn what_is_no_request_ends_the_connection_and_nothing_else() {
     use std::io::{Read, Write};
     let place = Place::new();
