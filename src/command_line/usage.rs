@@ -12,8 +12,7 @@ use crate::facts::check_name::CheckName;
 use crate::verb::{Errors, Verb};
 
 /// Commands that repmgr has, or that pgbaton will have, and this version has not.
-const NOT_YET: &[&str] =
-    &["service reset", "daemon start", "daemon stop", "daemon status", "daemon pause", "daemon unpause"];
+const NOT_YET: &[&str] = &["service reset"];
 
 /// Commands of repmgr that nothing here corresponds to, and why.
 const NO_COMMAND: &[(&str, &str)] = &[("node control", "repmgr has it for its own tests only.")];

@@ -13,22 +13,28 @@
 //! | `executor` | what is ordered (`effects`), what follows from the state (`state`), the commands that do it (`programs`) | disks, programs, servers |
 //! | `record` | what the daemon reads from the metadata and writes into it | servers |
 //! | `socket` | what the start guard and commands on this host ask | |
+//! | `repmgrd` | the refusal to work where a repmgrd fails over, too | servers |
+//! | `ending` | the end by a signal, where the role is handed over first | the next leader, for some seconds |
 //!
 //! The order that safety rests on: a flag is on disk before the line of this daemon shows it, and before the fencer is disarmed; a promotion
 //! is requested only in the session that holds the vote of this server, and only once the fencer is armed; `standby.signal` is written before
 //! anything is killed or handed over. A command of an administrator and a change of the flag exclude each other by the lock of commands.
 
+mod ending;
 mod executor;
 mod fencer;
 mod lease;
 mod record;
+mod repmgrd;
 mod server;
 mod session;
 mod socket;
 mod view;
 
+use std::cell::Cell;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use pgbaton_fencer::protocol::Request;
@@ -129,8 +135,9 @@ pub async fn run(context: &Context) -> Result<()> {
             context.ui.say(Level::Notice, &text);
         }
     }
+    let supervisor = Supervisor::of(&context.environment);
     let begun = tokio::select! {
-        begun = begin(context, config, &runtime, &state_directory) => begun?,
+        begun = begin(context, config, &runtime, &state_directory, &supervisor) => begun?,
         _ended = signals.next() => return Ok(()),
     };
     let (told, told_there) = mpsc::unbounded_channel();
@@ -160,16 +167,17 @@ pub async fn run(context: &Context) -> Result<()> {
     let text = format!("the daemon of node \"{}\" (ID {}) has started", config.node_name, config.node_id);
     context.ui.say(Level::Notice, &text);
     record::event(context, None, "repmgrd_start", true, &text).await;
-    let supervisor = Supervisor::of(&context.environment);
     supervisor.tell("READY=1");
+    let ends = Rc::new(Cell::new(false));
     let setting = Setting {
         context,
         config,
         belongs: begun.belongs,
         state_directory,
         runtime,
-        told,
-        snapshot,
+        told: told.clone(),
+        snapshot: snapshot.clone(),
+        ends: Rc::clone(&ends),
         lease_ms: params.lease,
         restart_ms: config
             .restart_timeout
@@ -180,15 +188,28 @@ pub async fn run(context: &Context) -> Result<()> {
         supervisor,
     };
     let mut executor = Executor::new(setting, unbound);
+    let mut work = std::pin::pin!(executor.run(orders));
     tokio::select! {
-        () = executor.run(orders) => {
+        () = &mut work => {
             return Err(Error::new(Exit::Internal, "the daemon's lease has ended unexpectedly")
                 .detail("The fencer stays armed: without a daemon it stops the server when the lease ends."));
         }
         _ended = signals.next() => {}
     }
-    context.ui.say(Level::Notice, "the daemon ends; the fencer keeps its deadline");
-    record::event(context, None, "repmgrd_shutdown", true, "ended by a signal").await;
+    // From now on nothing is started any more.
+    ends.set(true);
+    let ending = async {
+        if let Some(heir) = ending::heir(context, &snapshot).await {
+            ending::hand_over(context, heir, &told, snapshot).await;
+        }
+        context.ui.say(Level::Notice, "the daemon ends; the fencer keeps its deadline");
+        record::event(context, None, "repmgrd_shutdown", true, "ended by a signal").await;
+    };
+    tokio::select! {
+        () = ending => {}
+        () = work => {}
+        _second = signals.next() => context.ui.say(Level::Notice, "the daemon ends at once, by a second signal"),
+    }
     Ok(())
 }
 
@@ -214,7 +235,13 @@ struct Cluster {
     has_members: Option<bool>,
 }
 
-async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path) -> Result<Begun> {
+async fn begin(
+    context: &Context,
+    config: &Config,
+    runtime: &Path,
+    state: &Path,
+    supervisor: &Supervisor,
+) -> Result<Begun> {
     let params = params(config);
     if let Some(defect) = params.defects().first() {
         return Err(Error::failed("the times of the failover do not fit together").detail(defect.clone()));
@@ -228,7 +255,7 @@ async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path)
         Some(Err(error)) => return Err(unreadable(state, &error)),
         _ => true,
     };
-    let cluster = learn(context, config, known, needs_server).await?;
+    let cluster = learn(context, config, known, needs_server, supervisor).await?;
     let belongs = belongs(config, &cluster.system_identifier);
     let found = flag::load(state, &belongs).map_err(|error| unreadable(state, &error))?;
     let promise = |flag| Promise { flag, epoch: Epoch::default(), unbound: false };
@@ -279,10 +306,29 @@ async fn begin(context: &Context, config: &Config, runtime: &Path, state: &Path)
                 .detail(crate::error::sentence(&format!("{}: {error}", place.program.display())))
                 .hint("Without it a server whose daemon has died would not be stopped. Install pgbaton-fencer in the directory of pgbaton.")
         })?;
+        if !fencer::is_of(place, &answer) {
+            return Err(Error::failed(format!(
+                "the fencer in \"{}\" holds another data directory",
+                runtime.display()
+            ))
+            .detail(format!(
+                "It could not stop the server in \"{}\". It is process {}.",
+                place.data.display(),
+                answer.pid
+            ))
+            .hint("Correct PGDATA in its unit, pgbaton-fencer@.service, or end it."));
+        }
         for missing in answer.lacks.words() {
             context.ui.say(Level::Warning, &format!("the fencer could not get {missing}"));
         }
         adopted = answer.deadline.filter(|_| !answer.has_ended).map(Time);
+    }
+    // Beside a lease that lasts it is looked for while this daemon works: a refusal would have this server stopped.
+    if config.failover == Failover::Automatic && adopted.is_none_or(|deadline| deadline <= now()) {
+        let found = repmgrd::running(context, config, &cluster.rows).await;
+        if !found.is_empty() {
+            return Err(repmgrd::refusal(&found));
+        }
     }
     let server = if is_witness { Server::Standby } else { local_server(context, config).await };
     let timeline = control_file::read(&config.data_directory).map_or(0, |control| control.timeline.0);
@@ -318,6 +364,7 @@ async fn learn(
     config: &Config,
     known: Option<String>,
     needs_server: bool,
+    supervisor: &Supervisor,
 ) -> Result<Cluster> {
     let mut said = false;
     loop {
@@ -337,7 +384,10 @@ async fn learn(
                     context.ui.text(Level::Notice, &error.text);
                     context.ui.say(Level::Notice, "waiting for the local server");
                     said = true;
+                    // A unit of the server that is ordered after this one would wait for that.
+                    supervisor.tell("READY=1");
                 }
+                supervisor.tell("WATCHDOG=1\nSTATUS=waiting for the local server");
                 sleep(AGAIN).await;
             }
         }

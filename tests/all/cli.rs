@@ -59,7 +59,8 @@ impl Ground {
 fn commands() -> Vec<String> {
     fn collect(command: &clap::Command, name: &str, into: &mut Vec<String>) {
         let mut leaf = true;
-        for sub in command.get_subcommands() {
+        // repmgr's other names of commands are hidden.
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
             leaf = false;
             collect(sub, &format!("{name} {}", sub.get_name()), into);
         }
@@ -242,7 +243,6 @@ fn usage_errors() {
         "standby clone -h",
         "standby clone -C /etc/repmgr.conf -h node1",
         "standby clone --copy-external-config-files=elsewhere -h node1",
-        "daemon start",
         "cluster cleanup -k soon",
         "--node-id one node status",
         "--log-level loud config show",
@@ -318,10 +318,6 @@ $ pgbaton standby clone --copy-external-config-files=elsewhere -h node1
 ERROR: invalid value "elsewhere" for option "--copy-external-config-files"
 DETAIL: It is one of samepath, pgdata.
 HINT: Try "pgbaton standby clone --help".
-$ pgbaton daemon start
-ERROR: unrecognized command "daemon start"
-DETAIL: pgbaton 0.2.0 does not have it yet. A repmgrd that runs here continues to work, and so does "repmgr daemon start".
-HINT: Try "pgbaton daemon --help".
 $ pgbaton cluster cleanup -k soon
 ERROR: invalid value "soon" for option "--keep-history"
 DETAIL: It is a number.

@@ -1,6 +1,9 @@
 //! The daemon: automatic failover of real servers, with everything of it killed, frozen and restarted.
 
+mod ending;
+mod repmgrd;
 mod service;
+mod units;
 
 use std::time::{Duration, Instant};
 

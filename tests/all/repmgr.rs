@@ -574,3 +574,80 @@ fn the_page_is_followed_to_give_back() {
         lab.is_well(true);
     }
 }
+
+/// pgbaton's daemons, started by their nodes' configuration.
+struct Started<'a>(&'a Lab);
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        for server in &self.0.nodes.servers {
+            let conf = server.dir.join("repmgr.conf").display().to_string();
+            let fencers = support::running("pgbaton-fencer", &server.data.display().to_string());
+            let daemons = support::running("pgbaton", &format!("{conf} daemon run"));
+            daemons
+                .into_iter()
+                .chain(fencers)
+                .for_each(|pid| support::send(pid, rustix::process::Signal::KILL));
+        }
+    }
+}
+
+#[test]
+fn the_page_is_followed_from_repmgrd_to_the_daemon_and_back() {
+    for mut lab in in_each_version(Lab::of_repmgr) {
+        for id in 1..=3 {
+            let (server, program) = (lab.node(id), Pgbaton::path());
+            let (conf, dir) = (server.dir.join("repmgr.conf"), server.dir.display());
+            let text = std::fs::read_to_string(&conf).unwrap();
+            // What a unit would do.
+            let start = format!(
+                "{} -f {} daemon run >>{dir}/daemon.log 2>&1 & echo $! >{dir}/daemon.pid",
+                program.display(),
+                conf.display()
+            );
+            let lines = format!(
+                "runtime_directory='{dir}/run'\ndaemon_service_start_command='{start}'\n\
+                 daemon_service_stop_command='kill $(cat {dir}/daemon.pid)'\n"
+            );
+            std::fs::write(&conf, text + &lines).unwrap();
+            lab.pgbaton(id, &[if id == 1 { "primary" } else { "standby" }, "register", "--force"])
+                .run()
+                .code(0);
+        }
+        let mut daemons = std::mem::take(&mut lab.daemons);
+        let started = Started(&lab);
+        for line in lines("From repmgrd to the daemon") {
+            if line.contains("daemon start") {
+                // "Stop repmgrd on every node."
+                for repmgrd in daemons.drain(..) {
+                    repmgrd.signal(rustix::process::Signal::TERM);
+                    let _ended = repmgrd.wait(SOON);
+                }
+            }
+            if line.contains("service status") {
+                wait_for("the daemons to be active", LONG, || {
+                    let status = lab.pgbaton(1, &["service", "status", "--json"]).run().json();
+                    let nodes = status["data"]["nodes"].as_array().unwrap().clone();
+                    nodes.iter().all(|node| node["flag"] == "active")
+                });
+            }
+            types(&lab, &line).code(0);
+        }
+        assert_eq!(lab.nodes.primaries(), ["node2"]);
+        let mut back = lines("From the daemon to repmgrd");
+        for line in back.drain(..back.len() - 2).collect::<Vec<_>>() {
+            types(&lab, &line).code(0);
+        }
+        drop(started);
+        lab.daemons = lab.nodes.servers.iter().map(daemon).collect();
+        for server in &lab.nodes.servers {
+            let runs = "SELECT repmgr.repmgrd_is_running()";
+            wait_for("repmgrd", LONG, || server.try_psql_as("repmgr", "repmgr", runs).stdout == "t\n");
+        }
+        for line in back {
+            types(&lab, &line).code(0);
+        }
+        lab.at_work();
+        lab.no_failover_took_place();
+    }
+}

@@ -9,8 +9,10 @@ mod programs;
 mod state;
 mod withheld;
 
+use std::cell::Cell;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -21,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use self::programs::{Child, Purpose};
 use super::lease::{Order, Peer, Snapshot, Told, now};
+use super::repmgrd;
 use crate::config::Config;
 use crate::context::Context;
 use crate::facts::daemon_flag::{self as flag, Belongs};
@@ -50,6 +53,8 @@ pub struct Setting<'a> {
     pub runtime: PathBuf,
     pub told: mpsc::UnboundedSender<Told>,
     pub snapshot: watch::Receiver<Option<Snapshot>>,
+    /// The daemon is about to end, and hands over first.
+    pub ends: Rc<Cell<bool>>,
     /// How long a lease lasts, in milliseconds.
     pub lease_ms: u64,
     /// How long a server that has gone may take to come back in place, in milliseconds.
@@ -108,8 +113,10 @@ pub struct Executor<'a> {
     leader: Option<u32>,
     is_to_follow: bool,
     /// A look at the whole cluster, which keeps the saved topology fresh, and when it was begun.
-    looking: Option<LocalBoxFuture<'a, ()>>,
+    looking: Option<LocalBoxFuture<'a, Vec<String>>>,
     looked: Option<Instant>,
+    /// Where a repmgrd runs that would fail over, too.
+    repmgrds: Vec<String>,
     /// When the supervisor was told something last.
     supervised: Option<Instant>,
 }
@@ -153,6 +160,7 @@ impl<'a> Executor<'a> {
             is_to_follow: false,
             looking: None,
             looked: None,
+            repmgrds: Vec::new(),
             supervised: None,
         }
     }
@@ -169,7 +177,10 @@ impl<'a> Executor<'a> {
                 },
                 () = sleep(LOOK) => {}
                 changed = self.setting.snapshot.changed() => if changed.is_err() { return },
-                () = background(&mut self.looking) => self.looking = None,
+                found = background(&mut self.looking) => {
+                    self.looking = None;
+                    self.report_repmgrds(found);
+                }
             }
             self.child_has_ended().await;
             self.look_at_cluster();
@@ -207,11 +218,35 @@ impl<'a> Executor<'a> {
         if self.looking.is_none() && self.looked.is_none_or(|at| at.elapsed() > TOPOLOGY) {
             self.looked = Some(Instant::now());
             let context: &'a Context = self.setting.context;
+            let config: &'a Config = self.setting.config;
+            let is_automatic = self.is_automatic;
             self.looking = Some(Box::pin(async move {
                 // What it finds is kept by itself.
-                let _found = discovery::cluster(context).await;
+                let found = discovery::cluster(context).await;
+                let rows: Vec<_> = found
+                    .iter()
+                    .flat_map(|found| found.facts.nodes.iter().map(|node| node.row.clone()))
+                    .collect();
+                if is_automatic { repmgrd::running(context, config, &rows).await } else { Vec::new() }
             }));
         }
+    }
+
+    /// Warns of each change.
+    fn report_repmgrds(&mut self, found: Vec<String>) {
+        if found == self.repmgrds {
+            return;
+        }
+        match found.is_empty() {
+            true => self.say(Level::Notice, "no repmgrd is seen any more that is not paused"),
+            false => self.context.ui.message(
+                Level::Warning,
+                &repmgrd::text(&found),
+                Some(repmgrd::DETAIL),
+                Some(repmgrd::HINT),
+            ),
+        }
+        self.repmgrds = found;
     }
 
     fn tell(&self, told: Told) {
@@ -228,7 +263,7 @@ impl<'a> Executor<'a> {
 }
 
 /// Waits for what is done at the same time as everything else; for ever, where there is nothing.
-async fn background(work: &mut Option<LocalBoxFuture<'_, ()>>) {
+async fn background<T>(work: &mut Option<LocalBoxFuture<'_, T>>) -> T {
     match work {
         Some(work) => work.await,
         None => std::future::pending().await,

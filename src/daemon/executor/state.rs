@@ -169,7 +169,8 @@ impl Executor<'_> {
             }
             return;
         }
-        if Instant::now() < self.not_before {
+        // The server is to stay down, and the role is being handed over.
+        if self.ends.get() || Instant::now() < self.not_before {
             return;
         }
         let gone = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
