@@ -37,6 +37,10 @@ clone_and_start() {
     pgbaton "$1" standby register "${@:3}"
 }
 
+# What the example at the end has left, if it was interrupted.
+if [ "${1:-}" = --stop ] && [ -d "$base-failover" ]; then
+    PGBATON_EXAMPLE_DIR=$base-failover "$tree/examples/failover/failover.sh" --stop
+fi
 options "$@"
 
 if [ -e "$base/complete" ]; then
@@ -96,6 +100,6 @@ touch "$base/complete"
 if [ -z "${PGBATON_LAB:-}" ]; then
     say "All of that by itself: three other servers, with a daemon each."
     PGBATON=$base/bin/pgbaton PGBATON_EXAMPLE_PG=$pg_bindir PGBATON_EXAMPLE_PORTS="${more_ports[*]}" \
-        PGBATON_EXAMPLE_DIR=${PGBATON_EXAMPLE_DIR:+$base-failover} "$tree/examples/failover/failover.sh" 3>&-
+        PGBATON_EXAMPLE_DIR=$base-failover "$tree/examples/failover/failover.sh" 3>&-
 fi
 leave_running
