@@ -34,6 +34,8 @@ pub enum Exit {
     Query = 7,
     /// The promotion failed.
     Promotion = 8,
+    /// The daemon has ended by `degraded_monitoring_timeout`.
+    Monitoring = 9,
     /// A remote host was not reachable. Nothing was changed.
     Remote = 12,
     /// The base backup failed.
@@ -72,7 +74,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Done,
         Self::Failed,
         Self::Critical,
@@ -82,6 +84,7 @@ impl Exit {
         Self::Connection,
         Self::Query,
         Self::Promotion,
+        Self::Monitoring,
         Self::Remote,
         Self::BaseBackup,
         Self::Internal,
@@ -135,6 +138,7 @@ impl Exit {
             Self::Promotion => {
                 "the promotion failed, or has not finished in time and may still take place: see operation list"
             }
+            Self::Monitoring => "daemon run has ended by degraded_monitoring_timeout",
             Self::Remote => "a remote host was not reachable; nothing was changed",
             Self::BaseBackup => "the base backup failed",
             Self::Internal => "a defect in pgbaton",

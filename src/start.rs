@@ -217,7 +217,8 @@ fn ui(cli: &Cli, environment: &Environment) -> Result<Ui, Error> {
         Color::Never => false,
         Color::Auto => terminal && environment.non_empty("NO_COLOR").is_none(),
     };
-    Ok(Ui::new(level, global.terse, colour))
+    let is_level_given = global.log_level.is_some() || global.verbose > 0 || global.quiet;
+    Ok(Ui::new(level, global.terse, colour).with_given_level(is_level_given))
 }
 
 /// Returns the words of the command line with passwords taken out, for the journal.

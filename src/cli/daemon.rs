@@ -9,7 +9,8 @@ pub enum Daemon {
     ///
     /// As the user that owns the data directory. With failover = automatic it takes part in elections: the daemon of the primary holds a
     /// lease, and a process of its own, the fencer, stops the server when the lease ends. SIGTERM ends it and leaves the fencer as it is: a
-    /// daemon that is started again within the time of the lease goes on with it.
+    /// daemon that is started again within the time of the lease goes on with it. SIGHUP rereads the configuration and opens the log
+    /// file again.
     Run,
     /// Start the daemon of this node, by daemon_service_start_command, and wait until it responds
     ///

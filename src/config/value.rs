@@ -503,6 +503,8 @@ choice! {
         Local6 = "LOCAL6",
         /// syslog, local7.
         Local7 = "LOCAL7",
+        /// syslog, daemon.
+        Daemon = "DAEMON",
         /// syslog, user.
         User = "USER",
     }

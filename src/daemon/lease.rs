@@ -111,6 +111,8 @@ pub struct Snapshot {
     pub withheld: Option<Withheld>,
     /// Which copy of the members each voter has shown.
     pub shown: BTreeMap<NodeId, Version>,
+    /// The hand-over by which this node was given the role last, if it was.
+    pub given: Option<Op>,
 }
 
 impl Snapshot {
@@ -578,6 +580,7 @@ impl Lease {
             answered: own.map(|(at, _)| at).max(self.refused),
             withheld: driver.withheld(),
             heir: driver.best_heir(time).map(|node| driver.id_of(node)),
+            given: driver.noted(),
             shown: views().map(|(node, _, view)| (driver.id_of(node), view.members.version)).collect(),
         };
         self.snapshot.send_replace(Some(snapshot));

@@ -11,6 +11,7 @@
 //! | `fencer` | the link: what is wanted goes there, what holds there comes back | the fencer, never for long |
 //! | `server` | a thread that watches the local server's processes and files | /proc, a disk |
 //! | `executor` | what is ordered (`effects`), what follows from the state (`state`), the commands that do it (`programs`) | disks, programs, servers |
+//! | `monitor` | what repmgrd does besides: events, history, child nodes, status lines, SIGHUP | servers |
 //! | `record` | what the daemon reads from the metadata and writes into it | servers |
 //! | `socket` | what the start guard and commands on this host ask | |
 //! | `repmgrd` | the refusal to work where a repmgrd fails over, too | servers |
@@ -24,6 +25,7 @@ mod ending;
 mod executor;
 mod fencer;
 mod lease;
+mod monitor;
 mod record;
 mod repmgrd;
 mod server;
@@ -46,6 +48,7 @@ use tokio::time::sleep;
 
 use self::executor::{Executor, Setting};
 use self::lease::{Beginning, Channels, MOST, Peer, Told, now};
+use self::monitor::{Happened, Monitor};
 use crate::config::Config;
 use crate::config::value::{Failover, FailoverProfile};
 use crate::context::Context;
@@ -114,6 +117,8 @@ fn make_private(directory: &Path, uid: u32) -> Result<()> {
 /// Exit code 1 where the configuration or the rights do not do, 6 if the local server never answers before the first start.
 pub async fn run(context: &Context) -> Result<()> {
     let config = context.config()?;
+    monitor::configure_log(context, config)
+        .map_err(|error| Error::from_cause(Exit::Failed, "could not write the log", &error))?;
     let uid = context.environment.uid;
     let runtime = runtime_directory(config, uid);
     make_private(&runtime, uid)?;
@@ -166,7 +171,16 @@ pub async fn run(context: &Context) -> Result<()> {
     tokio::spawn(socket::serve(listener, told.clone()));
     let text = format!("the daemon of node \"{}\" (ID {}) has started", config.node_name, config.node_id);
     context.ui.say(Level::Notice, &text);
-    record::event(context, None, "repmgrd_start", true, &text).await;
+    let is_automatic = config.failover == Failover::Automatic;
+    let monitor = Monitor::new(monitor::Setting {
+        context,
+        config,
+        snapshot: snapshot.clone(),
+        rows: begun.rows,
+        is_witness,
+        is_automatic,
+    });
+    monitor.announcer().announce(Happened::new("repmgrd_start", true, text));
     supervisor.tell("READY=1");
     let ends = Rc::new(Cell::new(false));
     let setting = Setting {
@@ -184,7 +198,8 @@ pub async fn run(context: &Context) -> Result<()> {
             .map_or(params.lease, |time| u64::try_from(time.as_millis()).unwrap_or(params.lease)),
         successor_ms: params.silence + 2 * params.heartbeat + params.grace + 1000,
         keep_lock: Duration::from_millis(params.silence + 2 * params.heartbeat),
-        is_automatic: config.failover == Failover::Automatic,
+        is_automatic,
+        announcer: monitor.announcer(),
         supervisor,
     };
     let mut executor = Executor::new(setting, unbound);
@@ -193,6 +208,10 @@ pub async fn run(context: &Context) -> Result<()> {
         () = &mut work => {
             return Err(Error::new(Exit::Internal, "the daemon's lease has ended unexpectedly")
                 .detail("The fencer stays armed: without a daemon it stops the server when the lease ends."));
+        }
+        error = monitor.run(&signals) => {
+            monitor.finish().await;
+            return Err(error);
         }
         _ended = signals.next() => {}
     }
@@ -203,7 +222,9 @@ pub async fn run(context: &Context) -> Result<()> {
             ending::hand_over(context, heir, &told, snapshot).await;
         }
         context.ui.say(Level::Notice, "the daemon ends; the fencer keeps its deadline");
-        record::event(context, None, "repmgrd_shutdown", true, "ended by a signal").await;
+        let end = Happened::new("repmgrd_shutdown", true, "ended by a signal".to_string());
+        monitor.announcer().announce(end);
+        monitor.finish().await;
     };
     tokio::select! {
         () = ending => {}
@@ -225,6 +246,7 @@ fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> 
 struct Begun {
     beginning: Beginning,
     belongs: Belongs,
+    rows: Vec<NodeRow>,
 }
 
 /// What is known of the cluster before the first step.
@@ -344,12 +366,13 @@ async fn begin(
                 most_lack: config.failover_max_lag.bytes,
                 validates: config.failover_validation_command.is_some(),
             },
-            incarnation: u16::try_from(daemons::random_op() & 0xffff).unwrap_or(1),
-            random: u64::from(daemons::random_op()) << 32 | u64::from(daemons::random_op()),
+            incarnation: u16::try_from(daemons::random() & 0xffff).unwrap_or(1),
+            random: daemons::random(),
             fencer: place,
             environment: context.environment.clone(),
         },
         belongs,
+        rows: cluster.rows,
     })
 }
 

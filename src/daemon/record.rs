@@ -11,15 +11,12 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::facts::daemons;
 use crate::observe::daemons::{ask, random_op};
-use crate::operation::event_hook::{Event, hook, record_event, run_hook};
 use crate::pg::client::{Session, SqlError};
 use crate::pg::connect::{ConnectOptions, connect};
 use crate::pg::conninfo::Conninfo;
 use crate::pg::statement::Statement;
 use crate::plan::parts::new_primary;
 use crate::registry::{NodeRow, NodeType, node};
-use crate::secret::Secrets;
-use crate::system::process::ChildContext;
 use crate::ui::Level;
 
 /// How long a server may take to answer.
@@ -75,13 +72,21 @@ impl MembersRow {
     }
 }
 
-async fn open(context: &Context, conninfo: &Conninfo) -> anyhow::Result<Session> {
+/// Opens a session to a server.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn open(context: &Context, conninfo: &Conninfo) -> anyhow::Result<Session> {
     let options =
         ConnectOptions { deadline: PATIENCE, query_deadline: PATIENCE, ..ConnectOptions::default() };
     Ok(connect(conninfo, &context.environment, &options).await?)
 }
 
-async fn open_local(context: &Context) -> anyhow::Result<Session> {
+/// Opens a session to the own server.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn open_local(context: &Context) -> anyhow::Result<Session> {
     let conninfo = context.local_conninfo().map_err(|error| anyhow!(error.message.clone()))?;
     open(context, &conninfo).await
 }
@@ -147,80 +152,46 @@ pub fn peers_of(rows: &[NodeRow], config: &Config) -> Vec<Peer> {
     rows.iter().filter(|row| takes_part(row, config)).filter_map(peer).collect()
 }
 
-/// Reads the nodes from the own server, and which of them this one is registered to follow.
-pub async fn peers(context: &Context, config: &Config) -> Option<(Vec<Peer>, Option<i32>)> {
-    let session = open_local(context).await.ok()?;
-    let rows = node::read_all(&session).await.ok()?;
-    let own = rows.iter().find(|row| row.node_id == config.node_id);
-    Some((peers_of(&rows, config), own.and_then(|row| row.upstream_node_id)))
+/// Reads the nodes from the own server.
+pub async fn rows(context: &Context) -> Option<Vec<NodeRow>> {
+    node::read_all(&open_local(context).await.ok()?).await.ok()
 }
 
-/// Records that this node is the primary. Returns whether that is done, or was before.
-pub async fn new_primary(context: &Context, config: &Config) -> bool {
+/// What came of the record of a new primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It was the recorded primary before.
+    Before,
+    /// It is now; and this node was before.
+    Now(Option<NodeRow>),
+    /// It is not recorded yet.
+    Failed,
+}
+
+/// Records that this node is the primary.
+pub async fn new_primary(context: &Context, config: &Config) -> Recorded {
     let recorded = async {
         let session = open_local(context).await?;
         let rows = node::read_all(&session).await?;
         let own =
             rows.iter().find(|row| row.node_id == config.node_id).context("this node is not registered")?;
         if own.node_type == NodeType::Primary && own.active {
-            return anyhow::Ok(false);
+            return anyhow::Ok(Recorded::Before);
         }
+        let former = rows.iter().find(|row| row.node_type == NodeType::Primary && row.active).cloned();
         let own_schema =
             session.query_one("SELECT to_regclass('pgbaton.promotion') IS NOT NULL", &[]).await?;
         session.transaction(&new_primary::new_primary(own, own_schema.get(0) == Some("t"))).await?;
-        Ok(true)
+        Ok(Recorded::Now(former))
     };
     match recorded.await {
-        Ok(is_new) => {
-            if is_new {
-                let text = format!("node \"{}\" is the primary now", config.node_name);
-                context.ui.say(Level::Notice, &text);
-                event(
-                    context,
-                    open_local(context).await.ok().as_ref(),
-                    "repmgrd_failover_promote",
-                    true,
-                    &text,
-                )
-                .await;
-            }
-            true
-        }
+        Ok(recorded) => recorded,
         Err(error) => {
             context
                 .ui
                 .say(Level::Warning, &format!("could not record the new primary, trying again: {error:#}"));
-            false
+            Recorded::Failed
         }
-    }
-}
-
-/// Records an event, if a session to the primary is given, and runs the hook, which is not waited for.
-pub async fn event(
-    context: &Context,
-    primary: Option<&Session>,
-    name: &str,
-    successful: bool,
-    details: &str,
-) {
-    let Ok(config) = context.config() else { return };
-    let event = Event {
-        node_id: config.node_id,
-        event: name,
-        successful,
-        details: details.to_string(),
-        upstream: None,
-    };
-    if let Some(session) = primary {
-        record_event(context, session, &event).await;
-    }
-    if let Some(command) = hook(context, &event) {
-        let environment = context.environment.clone();
-        tokio::spawn(async move {
-            let setting =
-                ChildContext { environment: Some(&environment), secrets: Secrets::new(), inherit_pg: true };
-            let _result_is_not_used = run_hook(&command, &setting).await;
-        });
     }
 }
 

@@ -200,8 +200,22 @@ const fn answers(ask: Ask, saying: Saying) -> bool {
     )
 }
 
-/// Returns a random number of an operation: never 0, which is no operation.
+/// Returns a random number.
+pub fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Returns a random number of an operation that was asked for: never 0, which is no operation.
 pub fn random_op() -> Op {
-    let random = RandomState::new().build_hasher().finish();
-    Op::try_from(random & u64::from(u32::MAX)).unwrap_or(1).max(1)
+    Op::try_from(random() & 0xffff_fffe).unwrap_or(2).max(2)
+}
+
+/// Returns a random number of an operation that a daemon begins by itself. That it is odd says so to the other daemons.
+pub fn own_op() -> Op {
+    random_op() | 1
+}
+
+/// Says whether a daemon has begun an operation by itself, as in a failover.
+pub const fn is_own(op: Op) -> bool {
+    op & 1 == 1
 }

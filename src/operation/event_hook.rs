@@ -1,5 +1,6 @@
 //! What an event does: a row in `repmgr.events`, and the user's hook.
 
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::Error;
 use crate::pg::client::Session;
@@ -8,7 +9,7 @@ use crate::registry::event;
 use crate::secret::Secrets;
 use crate::system::command::Command;
 use crate::system::process;
-use crate::ui::Level;
+use crate::ui::{Level, Ui};
 
 /// Something that happened, with what a hook may need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,8 @@ pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: 
     if let Some(session) = primary {
         record_event(context, session, event).await;
     }
-    let Some(command) = hook(context, event) else { return };
+    let Ok(config) = context.config() else { return };
+    let Some(command) = hook(config, &context.ui, event) else { return };
     let setting = process::ChildContext {
         environment: Some(&context.environment),
         secrets: Secrets::new(),
@@ -65,13 +67,12 @@ pub(super) async fn notify(context: &Context, primary: Option<&Session>, event: 
 }
 
 /// Returns the command that is to be run for an event; None where none is configured, or it does not want this one.
-pub(crate) fn hook(context: &Context, event: &Event<'_>) -> Option<Command> {
-    let config = context.config().ok()?;
+pub(crate) fn hook(config: &Config, ui: &Ui, event: &Event<'_>) -> Option<Command> {
     let template = match config.command("event_notification_command", &config.event_notification_command) {
         Ok(Some(template)) => template,
         Ok(None) => return None,
         Err(error) => {
-            context.ui.text(Level::Warning, &Error::from(error).text);
+            ui.text(Level::Warning, &Error::from(error).text);
             return None;
         }
     };
@@ -112,7 +113,7 @@ pub(crate) async fn run_hook(command: &Command, setting: &process::ChildContext<
 }
 
 /// Writes the row of an event.
-pub(crate) async fn record_event(context: &Context, session: &Session, event: &Event<'_>) {
+pub(super) async fn record_event(context: &Context, session: &Session, event: &Event<'_>) {
     let row = event::insert(event.node_id, event.event, event.successful, &event.details);
     if let Err(error) = session.transaction(&[row]).await {
         context.ui.message(

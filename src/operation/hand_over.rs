@@ -204,7 +204,7 @@ impl<'a> HandOver<'a> {
         let context = self.context;
         let config = context.config()?;
         let session = self.heir.1;
-        let (from, to) = (&self.leader.0.node_name, &self.heir.0.node_name);
+        let to = &self.heir.0.node_name;
         let standbys: Vec<&str> = self
             .nodes
             .iter()
@@ -226,14 +226,13 @@ impl<'a> HandOver<'a> {
         let text = format!("node \"{to}\" is the primary now{gap}");
         context.ui.say(Level::Notice, &text);
         let ok = missing.is_empty();
-        let row = event::insert(
-            self.heir.0.node_id,
-            "standby_switchover",
-            ok,
-            &format!("{text}; before it was \"{from}\""),
-        );
-        if let Err(error) = session.transaction(&[row]).await {
-            context.ui.say(Level::Warning, &format!("could not record the event: {error}"));
+        // That the role was handed over is recorded by the daemon of the new primary, also where this process has ended.
+        if !ok {
+            let details = format!("not every standby is attached: {}", missing.join(", "));
+            let row = event::insert(self.heir.0.node_id, "standby_switchover", false, &details);
+            if let Err(error) = session.transaction(&[row]).await {
+                context.ui.say(Level::Warning, &format!("could not record the event: {error}"));
+            }
         }
         let data = RoleChange {
             from: Some(self.leader.0.node_id),

@@ -78,3 +78,28 @@ pub fn insert(node_id: i32, event: &str, successful: bool, details: &str) -> Sta
     .bind(successful)
     .bind(details)
 }
+
+/// Returns the statement that records an event of so many seconds ago. The clocks of two hosts may differ: the server's counts.
+///
+/// `is_doubtful`: it may have been recorded already.
+pub fn insert_late(
+    node_id: i32,
+    event: &str,
+    successful: bool,
+    details: &str,
+    age_s: f64,
+    is_doubtful: bool,
+) -> Statement {
+    const INSERT: &str = "INSERT INTO repmgr.events (node_id, event, successful, event_timestamp, details) SELECT \
+         $1::integer, $2::text, $3::boolean, current_timestamp - make_interval(secs => $4::double precision), $5::text";
+    const UNLESS_THERE: &str = " WHERE NOT EXISTS (SELECT FROM repmgr.events e WHERE e.node_id = $1::integer \
+         AND e.event = $2::text AND e.details = $5::text AND e.event_timestamp BETWEEN \
+         current_timestamp - make_interval(secs => $4::double precision + 3) AND \
+         current_timestamp - make_interval(secs => $4::double precision - 3))";
+    Statement::new(if is_doubtful { format!("{INSERT}{UNLESS_THERE}") } else { INSERT.to_string() })
+        .bind(node_id)
+        .bind(event)
+        .bind(successful)
+        .bind(age_s)
+        .bind(details)
+}

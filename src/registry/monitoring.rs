@@ -139,6 +139,63 @@ pub async fn count(session: &Session, selection: Selection) -> Result<u64, SqlEr
         .ok_or_else(|| SqlError::answer("unexpected answer from the server"))
 }
 
+/// What a standby says of itself, for a record.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Sample {
+    /// When.
+    pub time: String,
+    /// When the last replayed transaction was committed.
+    pub applied: Option<String>,
+    /// The end of the WAL that it has received.
+    pub received: Option<Lsn>,
+    /// The end of the WAL that it has replayed.
+    pub replayed: Option<Lsn>,
+}
+
+impl Sample {
+    /// Returns where its WAL ends. What comes from an archive is replayed and never received.
+    pub fn end(&self) -> Option<Lsn> {
+        self.received.max(self.replayed)
+    }
+
+    /// Returns the bytes that it has and has not replayed.
+    pub fn apply_lag(&self) -> u64 {
+        let lag = self.end().zip(self.replayed).and_then(|(end, replayed)| end.bytes_since(replayed));
+        lag.unwrap_or(0)
+    }
+}
+
+/// Asks a standby for a [`Sample`].
+///
+/// # Errors
+/// Those of the query.
+pub async fn sample(session: &Session) -> Result<Sample, SqlError> {
+    session
+        .query_json(
+            "SELECT json_build_object('time', clock_timestamp(), 'applied', pg_last_xact_replay_timestamp(), \
+               'received', pg_last_wal_receive_lsn(), 'replayed', pg_last_wal_replay_lsn())::text",
+            &[],
+        )
+        .await
+}
+
+/// Returns the statement that records a sample of a standby on the primary, whose own position is read in it.
+pub fn insert(primary: i32, standby: i32, sample: &Sample) -> Statement {
+    Statement::new(
+        "INSERT INTO repmgr.monitoring_history (primary_node_id, standby_node_id, last_monitor_time, last_apply_time, \
+           last_wal_primary_location, last_wal_standby_location, replication_lag, apply_lag) \
+         SELECT $1::integer, $2::integer, $3::timestamptz, $4::timestamptz, p.position, $5::pg_lsn, \
+           GREATEST(p.position - COALESCE($5::pg_lsn, '0/0'), 0)::bigint, $6::bigint \
+         FROM (SELECT pg_current_wal_lsn() AS position) p",
+    )
+    .bind(primary)
+    .bind(standby)
+    .bind(&sample.time)
+    .bind_opt(sample.applied.as_ref())
+    .bind_opt(sample.end())
+    .bind(sample.apply_lag())
+}
+
 /// Returns the statement that deletes records.
 pub fn delete(selection: Selection) -> Statement {
     Statement::new(format!("DELETE {SELECTED}")).bind(selection.days).bind_opt(selection.node_id)

@@ -11,4 +11,5 @@ pub mod lock;
 pub mod process;
 pub mod signals;
 pub mod supervisor;
+pub mod syslog;
 pub mod trial;

@@ -4,7 +4,8 @@
 //! is left is to say so, which [`end_while_looking`] does. From its first effect on a command decides for itself when to stop:
 //!
 //! - SIGINT and SIGTERM are requests, obeyed where it is safe; see [`crate::operation::run`].
-//! - SIGHUP, which a closed terminal or a closed ssh session sends, changes nothing: the operation goes on unseen.
+//! - SIGHUP, which a closed terminal or a closed ssh session sends, changes nothing: the operation goes on unseen. Only the daemon
+//!   takes it as what it is for daemons.
 //! - SIGPIPE is ignored by Rust's runtime from the start, so a reader that went away shows as an error of a write. Code that
 //!   writes for people ignores that error.
 //!
@@ -104,8 +105,8 @@ pub fn end_at(signal: Signal) {
 #[derive(Debug)]
 pub struct Signals {
     streams: tokio::sync::Mutex<Streams>,
-    /// Held so that SIGHUP has a handler; it is not read.
-    _hangup: Option<Stream>,
+    /// Held so that SIGHUP has a handler; only the daemon reads it.
+    hangup: Option<tokio::sync::Mutex<Stream>>,
 }
 
 #[derive(Debug)]
@@ -120,7 +121,10 @@ impl Signals {
     /// # Errors
     /// Fails if the system refuses a handler, or outside a tokio runtime that handles signals.
     pub fn take_over() -> anyhow::Result<Self> {
-        let signals = Self { _hangup: Some(stream(SignalKind::hangup())?), ..Self::requests()? };
+        let signals = Self {
+            hangup: Some(tokio::sync::Mutex::new(stream(SignalKind::hangup())?)),
+            ..Self::requests()?
+        };
         *doing() = Doing::Acting;
         Ok(signals)
     }
@@ -128,7 +132,15 @@ impl Signals {
     fn requests() -> anyhow::Result<Self> {
         let streams =
             Streams { int: stream(SignalKind::interrupt())?, term: stream(SignalKind::terminate())? };
-        Ok(Self { streams: tokio::sync::Mutex::new(streams), _hangup: None })
+        Ok(Self { streams: tokio::sync::Mutex::new(streams), hangup: None })
+    }
+
+    /// Waits for the next SIGHUP. Dropping the future loses none.
+    pub async fn hangup(&self) {
+        match &self.hangup {
+            Some(stream) if stream.lock().await.recv().await.is_some() => {}
+            _ => std::future::pending().await,
+        }
     }
 
     /// Returns the next request to end. Dropping the future loses none.

@@ -5,7 +5,7 @@
 
 pub mod progress;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -18,6 +18,7 @@ use crate::assess::cluster::{ClusterReport, State};
 use crate::error::{Error, Issue, Severity, Text};
 use crate::output::check::{CheckReport, Layout};
 use crate::output::visible::{document, one_line, paragraph};
+use crate::system::syslog::{self, Syslog};
 use progress::Transfer;
 
 /// How important a message is; repmgr's levels.
@@ -58,6 +59,17 @@ impl Level {
         }
     }
 
+    /// Returns syslog's severity for a line of the log.
+    fn severity(self) -> syslog::Severity {
+        match self {
+            Self::Debug => syslog::Severity::Debug,
+            Self::Info => syslog::Severity::Info,
+            Self::Notice => syslog::Severity::Notice,
+            Self::Warning => syslog::Severity::Warning,
+            Self::Error => syslog::Severity::Error,
+        }
+    }
+
     /// ANSI colour; the label says the same in words.
     fn colour(self) -> &'static str {
         match self {
@@ -70,13 +82,22 @@ impl Level {
     }
 }
 
+/// Where messages go instead of standard error.
+#[derive(Debug)]
+enum Log {
+    File(File),
+    Syslog(Syslog),
+}
+
 /// The streams, and what is wanted on them.
 #[derive(Debug)]
 pub struct Ui {
-    level: Level,
+    level: Cell<Level>,
+    /// The level was named on the command line, which has the last word.
+    is_level_given: bool,
     terse: bool,
     colour: bool,
-    log: RefCell<Option<File>>,
+    log: RefCell<Option<Log>>,
     /// The bar that stands on the terminal and gives way to every message.
     bar: RefCell<Option<ProgressBar>>,
 }
@@ -84,13 +105,33 @@ pub struct Ui {
 impl Ui {
     /// Prepares the streams.
     pub fn new(level: Level, terse: bool, colour: bool) -> Self {
-        Self { level, terse, colour, log: RefCell::default(), bar: RefCell::default() }
+        Self {
+            level: Cell::new(level),
+            is_level_given: false,
+            terse,
+            colour,
+            log: RefCell::default(),
+            bar: RefCell::default(),
+        }
+    }
+
+    /// Says that the level was named on the command line: the configuration does not change it.
+    #[must_use]
+    pub fn with_given_level(self, is_level_given: bool) -> Self {
+        Self { is_level_given, ..self }
+    }
+
+    /// Sets the level that the configuration names, unless the command line names one.
+    pub fn configure_level(&self, level: Level) {
+        if !self.is_level_given {
+            self.level.set(level);
+        }
     }
 
     /// Returns streams of the same kind for a command that is carried out within another one.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self::new(self.level, self.terse, self.colour)
+        Self::new(self.level.get(), self.terse, self.colour).with_given_level(self.is_level_given)
     }
 
     /// Says whether there is a terminal to ask questions on.
@@ -108,8 +149,18 @@ impl Ui {
             .append(true)
             .open(path)
             .with_context(|| format!("could not open log file \"{}\"", path.display()))?;
-        *self.log.borrow_mut() = Some(file);
+        *self.log.borrow_mut() = Some(Log::File(file));
         Ok(())
+    }
+
+    /// Sends messages to the system's log from now on.
+    pub fn log_to_system(&self, log: Syslog) {
+        *self.log.borrow_mut() = Some(Log::Syslog(log));
+    }
+
+    /// Sends messages to standard error again.
+    pub fn log_to_stderr(&self) {
+        *self.log.borrow_mut() = None;
     }
 
     /// Asks a question whose answer is a line: only `y` and `yes`, in any case, are a yes. Without a terminal to ask on, the answer is no.
@@ -159,7 +210,7 @@ impl Ui {
 
     /// Says something with its DETAIL and HINT.
     pub fn message(&self, level: Level, primary: &str, detail: Option<&str>, hint: Option<&str>) {
-        if level < self.level {
+        if level < self.level.get() {
             return;
         }
         let mut out = String::new();
@@ -179,7 +230,7 @@ impl Ui {
                 line("HINT", "\x1b[1m", &paragraph(hint));
             }
         }
-        self.write(&out);
+        self.write(level, &out);
     }
 
     /// Says what is wrong with the cluster.
@@ -274,7 +325,7 @@ impl Ui {
 
     /// Begins to show the progress of a copy: on a terminal by a bar, elsewhere, and in a log file, by lines at level INFO.
     pub fn transfer(&self) -> Transfer<'_> {
-        let wanted = self.level <= Level::Notice && self.log.borrow().is_none();
+        let wanted = self.level.get() <= Level::Notice && self.log.borrow().is_none();
         let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Transfer::new(self, target)
     }
@@ -304,11 +355,18 @@ impl Ui {
 
     /// Writes text that is no message to standard error.
     pub fn plain(&self, text: &str) {
-        self.write(&document(text));
+        self.write(Level::Notice, &document(text));
     }
 
-    fn write(&self, text: &str) {
-        if let Some(file) = self.log.borrow_mut().as_mut() {
+    fn write(&self, level: Level, text: &str) {
+        let mut log = self.log.borrow_mut();
+        if let Some(Log::Syslog(log)) = log.as_ref()
+            && text.lines().all(|line| log.write(level.severity(), line).is_ok())
+        {
+            return;
+        }
+        // Where no logger listens, it is better said here than not at all.
+        if let Some(Log::File(file)) = log.as_mut() {
             let now = jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
             for line in text.lines() {
                 // repmgr's form of a log line.

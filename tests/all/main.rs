@@ -24,6 +24,7 @@ mod clone;
 mod connections;
 mod daemon;
 mod daemon_commands;
+mod daemon_records;
 mod examples;
 mod failed;
 mod far_end;

@@ -216,6 +216,12 @@ pub struct Driver<const N: usize> {
 }
 
 impl<const N: usize> Driver<N> {
+    /// The hand-over to this node whose note was seen last, and that was not refused since.
+    #[must_use]
+    pub fn noted(&self) -> Option<Op> {
+        self.noted.map(|(op, _)| op).filter(|op| self.refused != Some(*op))
+    }
+
     /// Begins, with all sessions closed. `random` makes the waiting times of daemons differ.
     #[must_use]
     pub fn new(

@@ -57,7 +57,7 @@ impl Executor<'_> {
                 }
                 let data = self.config.data_directory.clone();
                 let _ended = tokio::task::spawn_blocking(move || server::end(&data)).await;
-                record::event(self.context, None, "node_fenced", true, why(cause)).await;
+                self.announce("node_fenced", true, why(cause).to_string());
             }
             Order::Act(_) => {}
             Order::WriteMembers(members, data, voters) => {

@@ -35,13 +35,13 @@ impl Executor<'_> {
             return;
         }
         self.peers_read = Some(Instant::now());
-        if let Some((peers, upstream)) = record::peers(self.context, self.config).await {
-            // Without the own row it is no list of this cluster.
-            if peers.iter().any(|peer| i32::try_from(peer.id) == Ok(self.config.node_id)) {
-                self.peers.clone_from(&peers);
-                self.tell(Told::Peers(peers));
-            }
-            self.upstream = upstream;
+        let Some(rows) = record::rows(self.context).await else { return };
+        // Without the own row it is no list of this cluster.
+        if let Some(own) = rows.iter().find(|row| row.node_id == self.config.node_id) {
+            self.upstream = own.upstream_node_id;
+            self.peers = record::peers_of(&rows, self.config);
+            self.tell(Told::Peers(self.peers.clone()));
+            self.rows = rows;
         }
     }
 

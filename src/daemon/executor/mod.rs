@@ -17,18 +17,20 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use pgbaton_lease::driver::Withheld;
-use pgbaton_lease::{Event, Flag, Server, Version};
+use pgbaton_lease::{Event, Flag, Op, Server, Version};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use self::programs::{Child, Purpose};
 use super::lease::{Order, Peer, Snapshot, Told, now};
+use super::monitor::{Announcer, Happened};
 use super::repmgrd;
 use crate::config::Config;
 use crate::context::Context;
 use crate::facts::daemon_flag::{self as flag, Belongs};
 use crate::observe::discovery;
 use crate::pg::client::Session;
+use crate::registry::NodeRow;
 use crate::system::supervisor::Supervisor;
 use crate::ui::Level;
 
@@ -65,6 +67,8 @@ pub struct Setting<'a> {
     pub keep_lock: Duration,
     /// It takes part in elections.
     pub is_automatic: bool,
+    /// Takes events.
+    pub announcer: Announcer,
     /// What has started this process.
     pub supervisor: Supervisor,
 }
@@ -107,6 +111,10 @@ pub struct Executor<'a> {
     /// The nodes that are registered, and when they were read last.
     peers: Vec<Peer>,
     peers_read: Option<Instant>,
+    /// The nodes, as they were read last.
+    rows: Vec<NodeRow>,
+    /// The hand-over by which this node got its role before, which is not the reason for another one.
+    given: Option<Op>,
     /// The node that this one is registered to follow.
     upstream: Option<i32>,
     /// The leader that was seen last, and whether it is another one than the upstream was.
@@ -155,6 +163,8 @@ impl<'a> Executor<'a> {
             asked_in: None,
             peers: Vec::new(),
             peers_read: None,
+            rows: Vec::new(),
+            given: None,
             upstream: None,
             leader: None,
             is_to_follow: false,
@@ -255,6 +265,10 @@ impl<'a> Executor<'a> {
 
     fn event(&self, event: Event) {
         self.tell(Told::Event(event));
+    }
+
+    fn announce(&self, event: &'static str, successful: bool, details: String) {
+        self.announcer.announce(Happened::new(event, successful, details));
     }
 
     fn say(&self, level: Level, text: &str) {

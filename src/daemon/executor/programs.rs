@@ -6,7 +6,6 @@ use pgbaton_lease::{Event, Op};
 use tokio::time::Instant;
 
 use super::{AGAIN, Executor};
-use crate::daemon::record;
 use crate::error::Exit;
 use crate::observe::daemons::{BY_DAEMON, random_op};
 use crate::secret::Secrets;
@@ -108,9 +107,10 @@ impl Executor<'_> {
                 self.is_to_follow = false;
                 self.peers_read = None;
                 self.detached_since = None;
-                let event =
-                    if purpose == Purpose::Follow { "repmgrd_failover_follow" } else { "node_rejoined" };
-                record::event(self.context, None, event, true, "attached to the new primary").await;
+                // That a former primary has rejoined is announced once it streams.
+                if !self.is_returning {
+                    self.announce_follow();
+                }
             }
             (Purpose::Stop(_) | Purpose::Start, None) => {}
         }

@@ -9,10 +9,12 @@ use tokio::time::Instant;
 use super::programs::Purpose;
 use super::{AGAIN, Executor};
 use crate::daemon::lease::{Snapshot, Told, now};
-use crate::daemon::{record, server};
 use crate::config::value::{OnCleanStop, RejoinAutomatically};
+use crate::daemon::monitor::Happened;
+use crate::daemon::record::Recorded;
+use crate::daemon::{record, server};
 use crate::facts::directory::running_postmaster;
-use crate::observe::daemons::random_op;
+use crate::observe::daemons::{is_own, own_op};
 use crate::pg::control_file::{self, ControlState};
 use crate::ui::Level;
 
@@ -46,7 +48,7 @@ impl Executor<'_> {
         match state.server {
             Server::Primary if snapshot.leads() => {
                 if self.is_to_record {
-                    self.is_to_record = !record::new_primary(self.context, self.config).await;
+                    self.record_new_primary(snapshot).await;
                 }
                 self.follow_registrations(snapshot);
                 self.copy_to_witnesses(snapshot).await;
@@ -60,6 +62,42 @@ impl Executor<'_> {
             Server::Standby if !state.requested && state.candidacy.is_none() => self.attach(snapshot),
             _ => self.detached_since = None,
         }
+    }
+
+    /// Records the new primary, and announces how it has become that: by a hand-over that was asked for, or by a failover.
+    async fn record_new_primary(&mut self, snapshot: &Snapshot) {
+        let recorded = record::new_primary(self.context, self.config).await;
+        self.is_to_record = recorded == Recorded::Failed;
+        let given = snapshot.given.filter(|op| Some(*op) != self.given);
+        if recorded != Recorded::Failed {
+            self.given = snapshot.given;
+        }
+        let Recorded::Now(former) = recorded else { return };
+        let text = format!("node \"{}\" is the primary now", self.config.node_name);
+        self.say(Level::Notice, &text);
+        let event = match given {
+            Some(op) if !is_own(op) => "standby_switchover",
+            _ => "repmgrd_failover_promote",
+        };
+        let before = former.as_ref().map(|row| format!("; before it was \"{}\"", row.node_name));
+        let happened = Happened::new(event, true, format!("{text}{}", before.unwrap_or_default()));
+        self.announcer.announce(happened.about(former.as_ref().map(Into::into)));
+    }
+
+    /// Announces that this node follows another one by a command of the daemon.
+    pub(super) fn announce_follow(&self) {
+        let leader = self.leader.and_then(|leader| i32::try_from(leader).ok());
+        let row = self.rows.iter().find(|row| Some(row.node_id) == leader);
+        let config = self.config;
+        let whom = row.map(|row| format!(" \"{}\" (ID: {})", row.node_name, row.node_id));
+        let details = format!(
+            "node \"{}\" (ID: {}) now following new upstream node{}",
+            config.node_name,
+            config.node_id,
+            whom.unwrap_or_default()
+        );
+        let happened = Happened::new("repmgrd_failover_follow", true, details);
+        self.announcer.announce(happened.about(row.map(Into::into)));
     }
 
     /// Gives the lock of commands back, once it has done its work.
@@ -194,7 +232,7 @@ impl Executor<'_> {
                 tokio::task::spawn_blocking(move || server::is_empty(&directory) || server::end(&directory))
                     .await;
             self.say(Level::Notice, &format!("the server is down: handing over to node {heir}"));
-            self.tell(Told::Ask(random_op(), Ask::HandOver(*place)));
+            self.tell(Told::Ask(own_op(), Ask::HandOver(*place)));
             self.not_before = Instant::now() + Duration::from_secs(1);
             return;
         }

@@ -7,7 +7,7 @@ use pgbaton_lease::driver::Withheld;
 
 use super::Executor;
 use crate::daemon::lease::{Snapshot, Told};
-use crate::daemon::record;
+use crate::daemon::monitor::Happened;
 use crate::operation::event_hook::expand;
 use crate::secret::Secrets;
 use crate::system::command::Command;
@@ -58,13 +58,13 @@ impl Executor<'_> {
             }
             _ => "How much WAL of the primary it lacks is not known, because its end was not seen since this daemon was started.".to_string(),
         };
-        self.refused("this node is not promoted by itself", &detail).await;
+        self.refused("this node is not promoted by itself", &detail);
     }
 
-    async fn refused(&self, what: &str, detail: &str) {
+    fn refused(&self, what: &str, detail: &str) {
         let hint = "Bring the primary back; or accept the loss, and run \"pgbaton standby promote\" on this node.";
         self.context.ui.message(Level::Error, what, Some(detail), Some(hint));
-        record::event(self.context, None, "failover_refused", false, &format!("{what}. {detail}")).await;
+        self.announcer.announce(Happened::new("failover_refused", false, format!("{what}. {detail}")));
     }
 
     fn validate(&mut self, snapshot: &Snapshot) {
@@ -111,7 +111,7 @@ impl Executor<'_> {
             None => self.tell(Told::Validated(true, span(COUNTS))),
             Some(why) => {
                 self.tell(Told::Validated(false, span(self.config.election_rerun_interval)));
-                self.refused("failover_validation_command does not agree to the promotion of this node", &crate::error::sentence(&why)).await;
+                self.refused("failover_validation_command does not agree to the promotion of this node", &crate::error::sentence(&why));
             }
         }
     }
