@@ -110,14 +110,25 @@ fn watches(nodes: Nodes) {
     let rows = |cluster: &Watched| metadata(cluster.node(1), history).parse::<u32>().unwrap();
     wait_for("two rows of the history", LONG, || rows(&cluster) >= 2);
     assert_eq!(
-        metadata(cluster.node(1), "SELECT count(*) FROM repmgr.monitoring_history WHERE standby_node_id <> 2"),
+        metadata(
+            cluster.node(1),
+            "SELECT count(*) FROM repmgr.monitoring_history WHERE standby_node_id <> 2"
+        ),
         "0"
     );
     for id in 1..=2 {
         wait_for_events(cluster.node(1), id, "repmgrd_start");
     }
-    cluster.wait_for_text(2, "daemon.log", "[INFO] node \"node2\" (ID: 2) monitoring upstream node \"node1\" (ID: 1) in normal state");
-    cluster.wait_for_text(1, "daemon.log", "[INFO] monitoring primary node \"node1\" (ID: 1) in normal state");
+    cluster.wait_for_text(
+        2,
+        "daemon.log",
+        "[INFO] node \"node2\" (ID: 2) monitoring upstream node \"node1\" (ID: 1) in normal state",
+    );
+    cluster.wait_for_text(
+        1,
+        "daemon.log",
+        "[INFO] monitoring primary node \"node1\" (ID: 1) in normal state",
+    );
     cluster.wait_for_text(1, "daemon.log", "1 of 1 child nodes are connected");
 
     log_and_configuration(&cluster);
@@ -167,19 +178,27 @@ fn log_and_configuration(cluster: &Watched) {
     cluster.configure(2, "monitoring_history = \"perhaps\"");
     cluster.signal(2, Signal::HUP);
     cluster.wait_for_text(2, "daemon.log", "[WARNING] the configuration was not reloaded");
-    cluster.wait_for_text(2, "daemon.log", "invalid value for parameter \"monitoring_history\"");
-    let count = || metadata(cluster.node(1), "SELECT count(*) FROM repmgr.monitoring_history").parse::<u32>().unwrap();
+    cluster.wait_for_text(2, "daemon.log", "Invalid value for parameter \"monitoring_history\"");
+    let count = || {
+        metadata(cluster.node(1), "SELECT count(*) FROM repmgr.monitoring_history").parse::<u32>().unwrap()
+    };
     let before = count();
     wait_for("rows by the configuration of before", LONG, || count() > before);
 
     cluster.configure(2, "monitoring_history = true\nfailover_profile = \"fast\"\nlog_level = \"NOTICE\"");
     cluster.signal(2, Signal::HUP);
     cluster.wait_for_text(2, "daemon.log", "the configuration was reread: \"log_level\" changed");
-    cluster.wait_for_text(2, "daemon.log", "\"failover_profile\" cannot be changed without restarting the daemon");
+    cluster.wait_for_text(
+        2,
+        "daemon.log",
+        "\"failover_profile\" cannot be changed without restarting the daemon",
+    );
     // Back to where it was, for the rest of the test.
     cluster.configure(2, "monitoring_history = true");
     cluster.signal(2, Signal::HUP);
-    wait_for("the level of before", LONG, || cluster.text(2, "daemon.log").matches("\"log_level\" changed").count() == 2);
+    wait_for("the level of before", LONG, || {
+        cluster.text(2, "daemon.log").matches("\"log_level\" changed").count() == 2
+    });
 }
 
 #[test]
@@ -235,7 +254,8 @@ fn events_of_a_failover_and_of_a_switchover_are_recorded_once_and_in_order() {
     cluster.all_stream_from(third);
     wait_for_events(cluster.node(third), third, "lease_acquired standby_switchover");
     wait_for_events(cluster.node(third), second, "lease_lost node_rejoined");
-    let promoted = "SELECT string_agg(node_id::text, ' ') FROM repmgr.events WHERE event = 'repmgrd_failover_promote'";
+    let promoted =
+        "SELECT string_agg(node_id::text, ' ') FROM repmgr.events WHERE event = 'repmgrd_failover_promote'";
     assert_eq!(metadata(cluster.node(third), promoted), second.to_string());
 }
 
@@ -259,7 +279,7 @@ fn the_daemon_of_a_witness_keeps_its_copy() {
     witness.node_config(9, "");
     let port = node1.port.to_string();
     witness.pgbaton(["witness", "register", "-h", "127.0.0.1", "-p", &port]).run().code(0);
-    let socket = witness.dir.join("log");
+    let socket = witness.dir.join("syslog");
     let heard = UnixDatagram::bind(&socket).unwrap();
     heard.set_read_timeout(Some(LONG)).unwrap();
     witness.node_config(
@@ -270,10 +290,8 @@ fn the_daemon_of_a_witness_keeps_its_copy() {
             witness.dir.join("run").display()
         ),
     );
-    let daemon = witness
-        .pgbaton(["daemon", "run"])
-        .env("PGBATON_SYSLOG_SOCKET", socket.display().to_string())
-        .spawn();
+    let daemon =
+        witness.pgbaton(["daemon", "run"]).env("PGBATON_SYSLOG_SOCKET", socket.display().to_string()).spawn();
     let hear = |text: &str| loop {
         let mut bytes = [0; 4096];
         let length = heard.recv(&mut bytes).unwrap_or_else(|error| panic!("{text:?} is not heard: {error}"));
@@ -282,7 +300,8 @@ fn the_daemon_of_a_witness_keeps_its_copy() {
             return line;
         }
     };
-    let line = hear("witness node \"witness\" (ID: 9) monitoring primary node \"node1\" (ID: 1) in normal state");
+    let line =
+        hear("witness node \"witness\" (ID: 9) monitoring primary node \"node1\" (ID: 1) in normal state");
     // local3, info.
     assert!(line.starts_with("<158>"), "{line}");
 

@@ -118,17 +118,24 @@ impl<'a> Monitor<'a> {
 
     /// Works for ever; returns why the daemon has to end, which is only `degraded_monitoring_timeout`.
     pub async fn run(&self, signals: &Signals) -> Error {
+        let parts = async {
+            tokio::join!(
+                self.take_events(),
+                self.write_events(),
+                self.follow_lease(),
+                self.count_children(),
+                self.write_history(),
+                self.keep_copy(),
+                self.write_status(),
+                self.reload_at(signals),
+            );
+            // A part that has ended, as one does that this node does not need, ends nothing else.
+            std::future::pending().await
+        };
         tokio::select! {
             ended = self.check_local() => ended,
             ended = self.check_upstream() => ended,
-            () = self.take_events() => pending().await,
-            () = self.write_events() => pending().await,
-            () = self.follow_lease() => pending().await,
-            () = self.count_children() => pending().await,
-            () = self.write_history() => pending().await,
-            () = self.keep_copy() => pending().await,
-            () = self.write_status() => pending().await,
-            () = self.reload_at(signals) => pending().await,
+            never = parts => never,
         }
     }
 
@@ -193,11 +200,6 @@ impl<'a> Monitor<'a> {
         }
         record::open(self.context, &Conninfo::parse(&row.conninfo)?).await
     }
-}
-
-/// Waits for ever: a part that has ended does not end the daemon.
-async fn pending() -> Error {
-    std::future::pending().await
 }
 
 /// Waits until the next look, at least a moment.
