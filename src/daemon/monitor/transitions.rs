@@ -17,6 +17,10 @@ struct Facts {
     server: Server,
     /// The WAL receiver is connected.
     streams: bool,
+    /// It stands for election.
+    stands: bool,
+    /// The node that leads, as far as is seen.
+    leader: Option<u32>,
 }
 
 impl Facts {
@@ -33,6 +37,8 @@ impl Facts {
             handed_to,
             server: state.server,
             streams: snapshot.silent.is_some(),
+            stands: state.candidacy.is_some(),
+            leader: snapshot.leader,
         }
     }
 }
@@ -46,6 +52,8 @@ enum Change {
     Lost(Cause),
     /// A former primary streams as a standby.
     Rejoined,
+    /// It stood for election, and follows the same primary as before.
+    Aborted,
 }
 
 /// Why a lease is over.
@@ -60,9 +68,13 @@ enum Cause {
 }
 
 /// Compares what is known with what was known before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Transitions {
     before: Option<Facts>,
+    /// The leader that was seen last.
+    leader: Option<u32>,
+    /// It has stood for election under this leader, and what came of that is not known.
+    stood: Option<Option<u32>>,
     /// The server was a primary, and has not streamed since.
     returns: bool,
 }
@@ -91,8 +103,29 @@ impl Transitions {
             }
             Server::Standby | Server::Down { signal: true } => {}
         }
+        changes.extend(self.aborted(now));
         self.before = Some(now);
         changes
+    }
+}
+
+impl Transitions {
+    /// A candidacy may end and begin again many times before there is a primary: only what comes of it counts.
+    fn aborted(&mut self, now: Facts) -> Option<Change> {
+        if now.stands {
+            self.stood.get_or_insert(self.leader);
+            return None;
+        }
+        let under = self.stood;
+        if now.leader.is_some() {
+            self.leader = now.leader;
+        }
+        let is_same = under.is_some_and(|under| under.is_some() && under == now.leader);
+        let follows = is_same && now.server == Server::Standby && now.streams;
+        if follows || now.server != Server::Standby || (now.leader.is_some() && !is_same) {
+            self.stood = None;
+        }
+        follows.then_some(Change::Aborted)
     }
 }
 
@@ -107,7 +140,7 @@ impl Monitor<'_> {
                 ControlState::ShutDown | ControlState::ShuttingDown | ControlState::InProduction
             )
         });
-        let mut transitions = Transitions { before: None, returns: returns && !self.is_witness };
+        let mut transitions = Transitions { returns: returns && !self.is_witness, ..Transitions::default() };
         let mut snapshot = self.snapshot.clone();
         loop {
             let facts = snapshot.borrow_and_update().as_ref().map(Facts::of);
@@ -125,6 +158,10 @@ impl Monitor<'_> {
         let lost = |details: String, successful: bool| self.announce("lease_lost", successful, details);
         match change {
             Change::Acquired => self.announce("lease_acquired", true, format!("node \"{name}\" leads")),
+            Change::Aborted => {
+                let details = "the primary responds again; the failover was aborted".to_string();
+                self.announce("repmgrd_failover_abort", true, details);
+            }
             Change::Lost(Cause::Paused) => lost("automatic failover is paused".to_string(), true),
             Change::Lost(Cause::Handed(to)) => lost(format!("handed over to node {to}"), true),
             Change::Lost(Cause::Lapsed) => lost("the lease has ended".to_string(), false),
@@ -151,11 +188,13 @@ mod tests {
         handed_to: None,
         server: Server::Standby,
         streams: true,
+        stands: false,
+        leader: Some(1),
     };
     const LEADS: Facts = Facts { leads: true, server: Server::Primary, streams: false, ..STANDBY };
 
     fn changes(all: &[Facts]) -> Vec<Change> {
-        let mut transitions = Transitions { before: None, returns: false };
+        let mut transitions = Transitions::default();
         all.iter().flat_map(|facts| transitions.next(*facts)).collect()
     }
 
@@ -173,6 +212,18 @@ mod tests {
     #[test]
     fn a_daemon_that_starts_beside_its_lease_acquires_nothing() {
         assert_eq!(changes(&[LEADS, LEADS]), []);
+    }
+
+    #[test]
+    fn a_failover_is_aborted_when_the_same_primary_is_back() {
+        let lost = Facts { streams: false, leader: None, ..STANDBY };
+        let stands = Facts { stands: true, ..lost };
+        let all = [STANDBY, lost, stands, lost, stands, lost, STANDBY, STANDBY];
+        assert_eq!(changes(&all), [Change::Aborted]);
+        // Another one leads, or this node does.
+        let other = Facts { leader: Some(2), ..STANDBY };
+        assert_eq!(changes(&[STANDBY, stands, lost, other, STANDBY]), []);
+        assert_eq!(changes(&[STANDBY, stands, LEADS]), [Change::Acquired]);
     }
 
     #[test]
