@@ -4,5 +4,6 @@ pub mod alive;
 pub mod checks;
 pub mod clients;
 pub mod cluster;
+pub mod daemons;
 pub mod history;
 pub mod start;

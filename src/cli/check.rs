@@ -105,6 +105,10 @@ pub struct NodeCheck {
     #[arg(long, help_heading = "Checks")]
     pub standby_signal: bool,
 
+    /// With automatic failover: its daemon is running and not paused, and the leader holds all votes
+    #[arg(long, help_heading = "Checks")]
+    pub daemon: bool,
+
     /// Print one line for Nagios, with performance data
     #[arg(long)]
     pub nagios: bool,

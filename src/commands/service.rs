@@ -7,11 +7,13 @@ use pgbaton_lease::{Ask, Epoch, Flag, Op, Refusal};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use crate::assess::daemons::ClusterDaemons;
 use crate::cli::service::Service as Verb;
+use crate::config::value::Failover;
 use crate::context::Context;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Issue, Result, Severity};
 use crate::facts::daemon_flag as flag;
-use crate::facts::daemons::{refusal_text, role_name, version_of_members};
+use crate::facts::daemons::{refusal_text, version_of_members};
 use crate::observe::daemons::{self, NodeDaemons};
 use crate::observe::discovery;
 use crate::operation::reset::reset;
@@ -36,7 +38,7 @@ pub async fn run(context: &Context, verb: &Verb) -> Result<Report> {
     match verb {
         Verb::Status { .. } => {
             let nodes = daemons::of_cluster(context, &rows).await;
-            Ok(Report::new(Data::Service(Box::new(report(&nodes)))))
+            status(context, &nodes)
         }
         Verb::Pause => pause(context, &settled(context, &rows, |_| true).await).await,
         Verb::Unpause => {
@@ -89,40 +91,54 @@ fn leader(nodes: &[NodeDaemons]) -> Option<&NodeDaemons> {
         .max_by_key(|node| node.own().map(|status| status.timeline))
 }
 
-fn report(nodes: &[NodeDaemons]) -> ServiceReport {
+/// Shows the daemons; what endangers the lease is said below.
+fn status(context: &Context, nodes: &[NodeDaemons]) -> Result<Report> {
+    let automatic = context.config_if_any()?.is_some_and(|config| config.failover == Failover::Automatic);
+    let seen = nodes.iter().map(|node| {
+        let shown = node.seen.as_ref().map(|(_, daemons)| daemons);
+        (&node.row, shown.is_some(), shown)
+    });
+    let daemons = ClusterDaemons::new(seen, automatic);
+    let endangers = |issue: &Issue| {
+        issue.severity == Severity::Error && matches!(issue.code, "lease_degraded" | "node_fenced")
+    };
+    let issues = daemons.issues().into_iter().filter(endangers).collect();
+    Ok(Report { issues, ..Report::new(Data::Service(Box::new(report(nodes, &daemons)))) })
+}
+
+fn report(nodes: &[NodeDaemons], daemons: &ClusterDaemons<'_>) -> ServiceReport {
     let name_of =
         |id: i32| nodes.iter().find(|node| node.row.node_id == id).map(|node| node.row.node_name.clone());
-    let leader = leader(nodes);
-    let leader_id = leader.map(|node| node.row.node_id);
-    let holds = |node: &&NodeDaemons| {
-        let holder = node.seen.as_ref().and_then(|(_, daemons)| daemons.holder.flatten());
-        holder.is_some_and(|status| Some(i64::from(status.node)) == leader_id.map(i64::from))
-    };
-    let running: Vec<&Status> = nodes.iter().filter_map(NodeDaemons::own).collect();
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds, below 2^53")]
+    let seconds = |time: u64| time as f64 / 1000.0;
     ServiceReport {
-        leader_node_id: leader_id,
-        votes: nodes.iter().filter(holds).count(),
-        majority: nodes.len() / 2 + 1,
-        paused: !running.is_empty() && running.iter().all(|status| status.flag == Flag::Full),
+        leader_node_id: daemons.leader().map(|row| row.node_id),
+        votes: daemons.votes(),
+        majority: daemons.majority(),
+        paused: daemons.all_paused(),
         nodes: nodes
             .iter()
             .map(|node| {
-                let own = node.own();
+                let id = node.row.node_id;
+                let (own, info) = (node.own(), daemons.info(id));
                 ServiceNode {
-                    node_id: node.row.node_id,
+                    node_id: id,
                     node_name: node.row.node_name.clone(),
                     node_type: node.row.node_type.to_string(),
                     status: if node.seen.is_some() { "running" } else { "unreachable" },
                     upstream_node_name: node.row.upstream_node_id.and_then(name_of),
-                    daemon: match (&node.seen, own) {
-                        (None, _) => "unknown",
-                        (Some(_), Some(_)) => "running",
-                        (Some(_), None) => "stopped",
-                    },
-                    paused: own.map(|status| status.flag == Flag::Full),
+                    priority: node.row.priority,
+                    location: node.row.location.clone(),
+                    daemon: daemons.state(id),
+                    pid: info.map(|info| info.pid),
+                    paused: daemons.is_paused(id),
                     flag: own.map(|status| flag::name(status.flag)),
                     epoch: own.map(|status| format!("{}.{}", status.pause.0, status.pause.1)),
-                    lease_role: own.map(role_name),
+                    lease_role: daemons.role(id),
+                    lease_left_s: info.and_then(|info| info.lease_left).map(seconds),
+                    willing: info.map(|info| info.is_willing),
+                    upstream_last_seen_s: info.and_then(|info| info.silent).map(seconds),
+                    version: info.map(|info| info.version.clone()),
                     timeline: own.map(|status| status.timeline),
                 }
             })

@@ -113,6 +113,10 @@ pub struct Snapshot {
     pub shown: BTreeMap<NodeId, Version>,
     /// The hand-over by which this node was given the role last, if it was.
     pub given: Option<Op>,
+    /// What the fencer is to do.
+    pub wanted: Wanted,
+    /// What holds at the fencer; None where there is nothing to fence.
+    pub held: Option<Held>,
 }
 
 impl Snapshot {
@@ -582,6 +586,8 @@ impl Lease {
             heir: driver.best_heir(time).map(|node| driver.id_of(node)),
             given: driver.noted(),
             shown: views().map(|(node, _, view)| (driver.id_of(node), view.members.version)).collect(),
+            wanted: *self.wanted.borrow(),
+            held: self.has_fencer.then(|| *self.held.borrow()),
         };
         self.snapshot.send_replace(Some(snapshot));
     }

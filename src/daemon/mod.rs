@@ -12,6 +12,7 @@
 //! | `server` | a thread that watches the local server's processes and files | /proc, a disk |
 //! | `executor` | what is ordered (`effects`), what follows from the state (`state`), the commands that do it (`programs`) | disks, programs, servers |
 //! | `monitor` | what repmgrd does besides: events, history, child nodes, status lines, SIGHUP | servers |
+//! | `info` | a thread of its own: the session in which this daemon reports itself | its server |
 //! | `record` | what the daemon reads from the metadata and writes into it | servers |
 //! | `socket` | what the start guard and commands on this host ask | |
 //! | `repmgrd` | the refusal to work where a repmgrd fails over, too | servers |
@@ -24,6 +25,7 @@
 mod ending;
 mod executor;
 mod fencer;
+mod info;
 mod lease;
 mod monitor;
 mod record;
@@ -42,12 +44,13 @@ use std::time::Duration;
 use pgbaton_fencer::protocol::Request;
 use pgbaton_fencer::server::DataDirectory;
 use pgbaton_lease::driver::Policy;
+use pgbaton_lease::mailbox::NodeId;
 use pgbaton_lease::{Epoch, Flag, Members, Node, Nodes, Params, Server, State, Time};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use self::executor::{Executor, Setting};
-use self::lease::{Beginning, Channels, MOST, Peer, Told, now};
+use self::lease::{Beginning, Channels, MOST, Peer, Snapshot, Told, now};
 use self::monitor::{Happened, Monitor};
 use crate::config::Config;
 use crate::config::value::{Failover, FailoverProfile};
@@ -151,6 +154,7 @@ pub async fn run(context: &Context) -> Result<()> {
     let params = begun.beginning.params;
     let unbound = begun.beginning.state.unbound;
     let is_witness = begun.beginning.fencer.is_none();
+    report_itself(context, config, &begun.beginning, snapshot.clone())?;
     let channels = Channels { told: told_there, orders: orders_there, snapshot: snapshot_there };
     start_thread("lease", {
         let beginning = begun.beginning;
@@ -232,6 +236,28 @@ pub async fn run(context: &Context) -> Result<()> {
         _second = signals.next() => context.ui.say(Level::Notice, "the daemon ends at once, by a second signal"),
     }
     Ok(())
+}
+
+/// Begins to show on the own server what this daemon does.
+fn report_itself(
+    context: &Context,
+    config: &Config,
+    beginning: &Beginning,
+    snapshot: watch::Receiver<Option<Snapshot>>,
+) -> Result<()> {
+    let setting = info::Setting {
+        node: NodeId::try_from(config.node_id).unwrap_or_default(),
+        incarnation: beginning.incarnation,
+        conninfo: context.local_conninfo()?,
+        environment: beginning.environment.clone(),
+        snapshot,
+    };
+    start_thread("info", move || {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(info::show(setting));
+            runtime.shutdown_background();
+        }
+    })
 }
 
 fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {

@@ -57,6 +57,8 @@ pub struct CheckServerFacts {
     pub ready_age_s: Option<f64>,
     /// Settings that were changed and need a restart.
     pub pending_restart: Vec<String>,
+    /// What a flood of connections leaves for the daemons.
+    pub connections: Connections,
     /// Settings that must not be lower on a standby than on its primary.
     pub settings: Vec<(String, i64)>,
     /// `wal_log_hints`.
@@ -70,6 +72,34 @@ pub struct CheckServerFacts {
     /// Whether repmgrd runs and whether it is paused, as the functions of repmgr say; None if unknown.
     #[serde(default)]
     pub repmgrd: Option<Repmgrd>,
+}
+
+/// Who may still connect when the applications take all connections that they can get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Connections {
+    /// `max_connections`.
+    pub max: i64,
+    /// `superuser_reserved_connections`.
+    pub for_superusers: i64,
+    /// `reserved_connections`, from PostgreSQL 16 on.
+    pub reserved: Option<i64>,
+    /// The role is a superuser.
+    pub is_superuser: bool,
+    /// The role has `pg_use_reserved_connections`.
+    pub may_use_reserved: bool,
+    /// How many connections all other roles together may have, superusers aside; None where one of them has no limit.
+    pub others: Option<i64>,
+}
+
+impl Connections {
+    /// Returns how many connections are left for the role, whatever the others do.
+    pub fn left(&self) -> i64 {
+        let reserved = self.reserved.unwrap_or_default();
+        let unreserved = self.max - self.for_superusers - reserved;
+        let open = self.others.map_or(0, |others| (unreserved - others).max(0));
+        let kept = if self.may_use_reserved || self.is_superuser { reserved } else { 0 };
+        open + kept + if self.is_superuser { self.for_superusers } else { 0 }
+    }
 }
 
 /// What `pg_stat_archiver` says.
@@ -153,6 +183,15 @@ async fn query_check_server_facts(session: &Session) -> Result<CheckServerFacts,
               'idle_s', extract(epoch FROM clock_timestamp() - \
                  GREATEST(last_archived_time, last_failed_time, pg_postmaster_start_time())), 'failing', \
               COALESCE(last_failed_time > COALESCE(last_archived_time, '-infinity'), false)) FROM pg_stat_archiver), \
+           'connections', json_build_object(\
+              'max', current_setting('max_connections')::bigint, \
+              'for_superusers', current_setting('superuser_reserved_connections')::bigint, \
+              'reserved', current_setting('reserved_connections', true)::bigint, \
+              'is_superuser', current_setting('is_superuser')::boolean, \
+              'may_use_reserved', EXISTS(SELECT FROM pg_roles WHERE rolname = 'pg_use_reserved_connections' \
+                 AND pg_has_role(oid, 'USAGE')), \
+              'others', (SELECT CASE WHEN bool_or(rolconnlimit < 0) THEN NULL ELSE COALESCE(sum(rolconnlimit), 0) END \
+                 FROM pg_roles WHERE rolcanlogin AND NOT rolsuper AND rolname <> current_user)), \
            'pending_restart', ARRAY(SELECT name FROM pg_settings WHERE pending_restart ORDER BY name), \
            'settings', json_build_array({}), \
            'wal_log_hints', current_setting('wal_log_hints')::boolean, \

@@ -130,6 +130,8 @@ names! {
         "no interrupted operation of it has to be resumed or abandoned";
     StandbySignal, "standby_signal", "--standby-signal", "Role at the next start", "PGBATON_STANDBY_SIGNAL", Host,
         "a standby has standby.signal, and would start as one; a primary has none";
+    Daemon, "daemon", "--daemon", "Daemon", "PGBATON_DAEMON", Cluster,
+        "with automatic failover: its daemon is running and not paused, the leader holds all votes, and the fencer lacks nothing";
 }
 
 impl CheckName {

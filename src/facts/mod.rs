@@ -7,6 +7,7 @@ pub mod check_facts;
 pub mod check_name;
 pub mod cluster;
 pub mod daemon_flag;
+pub mod daemon_info;
 pub mod daemons;
 pub mod directory;
 pub mod host;

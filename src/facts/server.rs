@@ -5,6 +5,7 @@ mod slot;
 
 use serde::{Deserialize, Serialize};
 
+use crate::facts::daemons::Daemons;
 use crate::facts::lineage::Lineage;
 use crate::facts::written_since::WrittenSince;
 use crate::pg::conninfo::Conninfo;
@@ -91,6 +92,9 @@ pub struct ServerFacts {
     pub sees_senders: bool,
     /// The role may read files of the data directory by `pg_read_binary_file`.
     pub reads_files: bool,
+    /// What it shows of daemons; None where that could not be read. It is true of this moment only, and not kept.
+    #[serde(skip)]
+    pub daemons: Option<Daemons>,
     /// Which timelines this server's WAL comes from; read only where a timeline was left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Lineage>,
@@ -257,6 +261,7 @@ impl ServerFacts {
             role: "repmgr".into(),
             sees_senders: true,
             reads_files: true,
+            daemons: Some(Daemons::default()),
             lineage: None,
         }
     }

@@ -56,6 +56,13 @@ pub struct NodeStatus {
     pub receive_lsn: Option<Lsn>,
     /// End of the WAL replayed.
     pub replay_lsn: Option<Lsn>,
+    /// Its daemon: `running`, `stopped`, or `unknown`.
+    pub daemon: &'static str,
+    /// Its daemon is paused; None without a daemon.
+    pub daemon_paused: Option<bool>,
+    /// `failover = "automatic"` is configured: it has to have a daemon.
+    #[serde(skip)]
+    pub is_automatic: bool,
     /// The operation that was left unfinished here.
     pub unfinished_operation: Option<String>,
 }
@@ -88,6 +95,12 @@ impl NodeStatus {
             Some(lag) => format!("{lag:.0} seconds"),
             None => "unknown".into(),
         }
+    }
+
+    /// What is said of the daemon; None where none is needed and none runs.
+    fn daemon(&self) -> Option<String> {
+        let paused = if self.daemon_paused == Some(true) && self.is_automatic { ", paused" } else { "" };
+        (self.is_automatic || self.daemon == "running").then(|| format!("{}{paused}", self.daemon))
     }
 
     fn upstream(&self) -> String {
@@ -129,6 +142,7 @@ pub fn text(status: &NodeStatus, verbose: bool) -> String {
         lines.push(("Last received LSN", position(status.receive_lsn)));
         lines.push(("Last replayed LSN", position(status.replay_lsn)));
     }
+    lines.extend(status.daemon().map(|daemon| ("Daemon", daemon)));
     if let Some(operation) = &status.unfinished_operation {
         lines.push(("Unfinished operation", operation.clone()));
     }

@@ -33,16 +33,32 @@ pub struct ServiceNode {
     pub status: &'static str,
     /// The node that it is registered to follow.
     pub upstream_node_name: Option<String>,
-    /// `running`, `stopped`, or `unknown` where its server does not respond.
+    /// Its priority, for repmgr's lines.
+    #[serde(skip)]
+    pub priority: i32,
+    /// Its location, for repmgr's lines.
+    #[serde(skip)]
+    pub location: String,
+    /// `running`, `stopped`, or `unknown` where its server does not respond and no other shows its daemon.
     pub daemon: &'static str,
+    /// The process of the daemon.
+    pub pid: Option<u32>,
     /// It takes no part in elections, and does not stop its server.
     pub paused: Option<bool>,
     /// What it has promised about elections and pauses.
     pub flag: Option<&'static str>,
     /// The pause that it has last taken part in: timeline and number.
     pub epoch: Option<String>,
-    /// What it does.
+    /// What it does: `leader`, `follower`, `candidate`, `handing_over`, `barred` or `fenced`.
     pub lease_role: Option<&'static str>,
+    /// Seconds that its lease lasts; None for one that does not lead.
+    pub lease_left_s: Option<f64>,
+    /// It may be promoted.
+    pub willing: Option<bool>,
+    /// Seconds since its server has last heard its upstream; None where it receives no WAL.
+    pub upstream_last_seen_s: Option<f64>,
+    /// The version of pgbaton that runs as the daemon.
+    pub version: Option<String>,
     /// The timeline of its server, as it says.
     pub timeline: Option<u32>,
 }
@@ -75,8 +91,8 @@ pub fn table(report: &ServiceReport, compact: bool) -> String {
     draw(&header, rows.collect())
 }
 
-/// Writes repmgr's lines: number, name, role, whether the server runs, whether the daemon runs, its process, whether it is paused, priority, and
-/// when the upstream was last seen. What is not known is -1, as there.
+/// Writes repmgr's lines: number, name, role, whether the server runs, whether the daemon runs, its process, whether it is paused, priority, how
+/// many seconds ago the upstream was last seen, and location. What is not known is -1, as there.
 pub fn csv(report: &ServiceReport) -> String {
     report
         .nodes
@@ -88,12 +104,17 @@ pub fn csv(report: &ServiceReport) -> String {
                 "stopped" => "0",
                 _ => "-1",
             };
+            let unknown = || "-1".to_string();
             format!(
-                "{},{},{},{running},{daemon},-1,{},-1,-1\n",
+                "{},{},{},{running},{daemon},{},{},{},{},{}\n",
                 node.node_id,
                 csv_field(&node.node_name),
                 node.node_type,
+                node.pid.map_or_else(unknown, |pid| pid.to_string()),
                 paused(node, "1", "0", "-1"),
+                node.priority,
+                node.upstream_last_seen_s.map_or_else(unknown, |seconds| format!("{seconds:.0}")),
+                csv_field(&node.location),
             )
         })
         .collect()
@@ -101,4 +122,76 @@ pub fn csv(report: &ServiceReport) -> String {
 
 fn paused(node: &ServiceNode, yes: &str, no: &str, unknown: &str) -> String {
     node.paused.map_or(unknown, |paused| if paused { yes } else { no }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: i32) -> ServiceNode {
+        ServiceNode {
+            node_id: id,
+            node_name: format!("n{id}"),
+            node_type: "standby".into(),
+            status: "running",
+            upstream_node_name: Some("n1".into()),
+            priority: 100,
+            location: "default".into(),
+            daemon: "running",
+            pid: Some(4711),
+            paused: Some(false),
+            flag: Some("active"),
+            epoch: Some("1.1".into()),
+            lease_role: Some("follower"),
+            lease_left_s: None,
+            willing: Some(true),
+            upstream_last_seen_s: Some(1.6),
+            version: Some("0.2.0".into()),
+            timeline: Some(1),
+        }
+    }
+
+    fn report() -> ServiceReport {
+        let down = ServiceNode {
+            status: "unreachable",
+            daemon: "unknown",
+            pid: None,
+            paused: None,
+            flag: None,
+            epoch: None,
+            lease_role: None,
+            willing: None,
+            upstream_last_seen_s: None,
+            version: None,
+            timeline: None,
+            location: "a,b".into(),
+            ..node(3)
+        };
+        ServiceReport {
+            leader_node_id: Some(1),
+            votes: 2,
+            majority: 2,
+            paused: false,
+            nodes: vec![node(2), down],
+        }
+    }
+
+    #[test]
+    fn scripts_get_the_columns_of_repmgr() {
+        let lines = csv(&report());
+        assert_eq!(lines, "2,n2,standby,1,1,4711,0,100,2,default\n3,n3,standby,0,-1,-1,-1,100,-1,\"a,b\"\n");
+    }
+
+    #[test]
+    fn programs_get_every_field_and_null_for_what_is_not_known() {
+        let json = serde_json::to_value(report()).unwrap();
+        let (known, unknown) = (&json["nodes"][0], &json["nodes"][1]);
+        for field in
+            ["pid", "paused", "flag", "epoch", "lease_role", "willing", "upstream_last_seen_s", "version"]
+        {
+            assert!(!known[field].is_null(), "{field}");
+            assert!(unknown.get(field).is_some_and(serde_json::Value::is_null), "{field}");
+        }
+        assert!(known.get("lease_left_s").is_some());
+    }
 }

@@ -148,8 +148,9 @@ fn value_of<K: Copy + PartialEq, V: Copy>(table: &[(K, V)], word: K) -> Option<V
     table.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
 }
 
-/// Writes a number in base 36.
-fn digits(mut number: u64) -> String {
+/// Writes a number in base 36, as all lines have it.
+#[must_use]
+pub fn digits(mut number: u64) -> String {
     let mut text = Vec::new();
     loop {
         let digit = u32::try_from(number % 36).unwrap_or_default();
@@ -162,7 +163,9 @@ fn digits(mut number: u64) -> String {
     text.iter().rev().collect()
 }
 
-fn number(text: &str) -> Option<u64> {
+/// Reads a number that [`digits`] has written.
+#[must_use]
+pub fn number(text: &str) -> Option<u64> {
     // No sign, no upper case: what is read was written here.
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
     u64::from_str_radix(text, 36).ok().filter(|_| plain)

@@ -6,6 +6,7 @@ use super::{
     CheckAnswer, CheckServerFacts, CheckStatus, Clock, Evidence, Finding, Findings, HostAnswer, HostFacts,
     Thresholds, judge,
 };
+use crate::assess::cluster::Viewpoint;
 use crate::assess::cluster::examples::{healthy, view};
 use crate::facts::check_facts;
 use crate::facts::check_name::CheckName;
@@ -22,6 +23,8 @@ pub(crate) struct Example {
     pub(crate) hosts: BTreeMap<i32, HostAnswer>,
     pub(crate) thresholds: Thresholds,
     pub(crate) expected: Option<NodeType>,
+    /// `failover = "automatic"` is configured.
+    pub(crate) automatic: bool,
 }
 
 fn more() -> CheckServerFacts {
@@ -35,6 +38,12 @@ fn more() -> CheckServerFacts {
         ready_uncounted: None,
         ready_age_s: None,
         pending_restart: vec![],
+        connections: check_facts::Connections {
+            max: 100,
+            for_superusers: 3,
+            is_superuser: true,
+            ..check_facts::Connections::default()
+        },
         settings: vec![("max_connections".into(), 100), ("max_wal_senders".into(), 10)],
         wal_log_hints: true,
         data_checksums: false,
@@ -83,6 +92,7 @@ impl Example {
                 free_percent: (15.0, 5.0),
             },
             expected: None,
+            automatic: false,
         }
     }
 
@@ -95,7 +105,7 @@ impl Example {
     }
 
     pub(crate) fn judge(&self) -> Findings {
-        let view = view(self.topology.as_ref());
+        let view = Viewpoint { automatic: self.automatic, ..view(self.topology.as_ref()) };
         let evidence = Evidence {
             facts: &self.facts,
             view: &view,
@@ -112,7 +122,7 @@ impl Example {
     pub(crate) fn one(name: CheckName, id: i32, change: impl FnOnce(&mut Self)) -> Finding {
         let mut example = Self::healthy();
         change(&mut example);
-        let view = view(example.topology.as_ref());
+        let view = Viewpoint { automatic: example.automatic, ..view(example.topology.as_ref()) };
         let evidence = Evidence {
             facts: &example.facts,
             view: &view,

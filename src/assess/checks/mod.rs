@@ -3,6 +3,7 @@
 //! What `assess` has found wrong with a node is not judged again: each of its issues belongs to one of the checks (`of_issue`), and makes
 //! it no better than the issue is bad.
 
+mod daemon;
 #[cfg(test)]
 mod examples;
 mod local;
@@ -352,6 +353,7 @@ fn of_issue(code: &str) -> Option<CheckName> {
         "foreign_cluster" | "same_server" | "wrong_server" => CheckName::Identity,
         "standby_signal_missing" | "standby_signal_leftover" => CheckName::StandbySignal,
         "version_differs" => CheckName::ServerVersion,
+        "daemon_not_running" | "node_fenced" | "lease_degraded" => CheckName::Daemon,
         _ => CheckName::ServerRole,
     })
 }
@@ -399,6 +401,7 @@ impl NodeChecks<'_> {
             CheckName::Archiver => self.archiver(server),
             CheckName::PendingRestart => self.pending_restart(),
             CheckName::Clock => self.clock(),
+            CheckName::Daemon => self.daemon(),
             // A witness is a server of its own: it replicates nothing.
             _ if is_witness => return None,
             CheckName::ServerVersion => self.server_version(server),

@@ -64,6 +64,7 @@ pub(crate) fn view(topology: Option<&Topology>) -> Viewpoint<'_> {
         local_server: None,
         copies: &NO_COPIES,
         operations: &[],
+        automatic: false,
     }
 }
 

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::standby::waits_to_be_replayed;
 pub use self::view::{ClusterReport, ClusterView, NodeView, Role, State};
+use crate::assess::daemons::ClusterDaemons;
 use crate::error::{Issue, Severity};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
 use crate::facts::server::ServerFacts;
@@ -46,6 +47,8 @@ pub struct Viewpoint<'a> {
     pub copies: &'a Copies,
     /// The operations that have not reported their end, by the metadata.
     pub operations: &'a [OpenOperation],
+    /// The configuration says `failover = "automatic"`.
+    pub automatic: bool,
 }
 
 /// The copies of the metadata that witnesses have, by the witness's node id.
@@ -65,6 +68,7 @@ pub fn assess(facts: &ClusterFacts, view: &Viewpoint<'_>) -> (ClusterReport, Vec
     let nodes: Vec<NodeView> = facts.nodes.iter().map(|node| judge.node(node, reference)).collect();
     judge.registrations();
     judge.rights();
+    judge.issues.extend(ClusterDaemons::of(facts, view.automatic).issues());
     let waits_for = judge.open_operations();
     match primaries.as_slice() {
         [] => judge.no_primary(any_responds),

@@ -1,6 +1,7 @@
 //! One node: what it reports, compared with what it is registered as.
 
 use super::{ClusterAssessment, NodeView, Role, ago};
+use crate::assess::daemons::ClusterDaemons;
 use crate::error::{Severity, sentence};
 use crate::facts::cluster::{LATE, NodeFacts};
 use crate::facts::server::ServerFacts;
@@ -17,6 +18,7 @@ impl ClusterAssessment<'_> {
     ) -> NodeView {
         let row = &node.row;
         let upstream = row.upstream_node_id.and_then(|id| self.facts.node(id));
+        let daemons = ClusterDaemons::of(self.facts, self.view.automatic);
         let mut out = NodeView {
             node_id: row.node_id,
             node_name: row.node_name.clone(),
@@ -41,7 +43,8 @@ impl ClusterAssessment<'_> {
             replay_lag_bytes: None,
             replay_lag_s: None,
             replay_paused: None,
-            daemon_paused: None,
+            daemon: daemons.state(row.node_id),
+            daemon_paused: daemons.is_paused(row.node_id),
             sync_state: None,
             slot_name: row.slot_name.clone(),
             slot_active: None,

@@ -113,6 +113,8 @@ pub struct NodeView {
     pub replay_lag_s: Option<f64>,
     /// Replay is paused.
     pub replay_paused: Option<bool>,
+    /// Its daemon: `running`, `stopped`, or `unknown`.
+    pub daemon: &'static str,
     /// Its daemon is paused; None without a daemon.
     pub daemon_paused: Option<bool>,
     /// `async`, `sync`, `quorum`, `potential`.

@@ -9,6 +9,7 @@ use crate::assess::checks::{self, CheckNeeds, CheckStatus, Evidence, Finding, ju
 use crate::assess::cluster::{Copies, Viewpoint};
 use crate::cli::check::{NodeCheck as Args, Role};
 use crate::config::Config;
+use crate::config::value::Failover;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::facts::check_name::CheckName;
@@ -93,6 +94,7 @@ fn named(args: &Args) -> Vec<CheckName> {
         (args.free_space, CheckName::FreeSpace),
         (args.unfinished_operation, CheckName::UnfinishedOperation),
         (args.standby_signal, CheckName::StandbySignal),
+        (args.daemon, CheckName::Daemon),
     ];
     given.into_iter().filter_map(|(given, name)| given.then_some(name)).collect()
 }
@@ -139,6 +141,7 @@ async fn checked(context: &Context, args: &Args, named: &[CheckName], layout: La
         local_server: found.local.as_ref(),
         copies: &found.copies,
         operations: &found.operations,
+        automatic: config.failover == Failover::Automatic,
     };
     let evidence = Evidence {
         facts: &found.facts,

@@ -3,8 +3,10 @@
 use serde::Deserialize;
 
 use crate::assess::cluster::{Copies, NodeView, Viewpoint, assess};
+use crate::assess::daemons::UNKNOWN;
 use crate::cli::node::Status as Args;
 use crate::config::Config;
+use crate::config::value::Failover;
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::cluster::ClusterFacts;
@@ -72,6 +74,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         local_server: Some(&local),
         copies: &Copies::new(),
         operations: &[],
+        automatic: config.failover == Failover::Automatic,
     };
     let (report, issues) = assess(&facts, &view);
     let mut issues: Vec<Issue> =
@@ -226,6 +229,9 @@ fn status(
         replication_lag_s: own.and_then(|node| node.replay_lag_s).filter(|_| server.in_recovery),
         receive_lsn: server.receive_lsn,
         replay_lsn: server.replay_lsn,
+        daemon: own.map_or(UNKNOWN, |node| node.daemon),
+        daemon_paused: own.and_then(|node| node.daemon_paused),
+        is_automatic: config.failover == Failover::Automatic,
         unfinished_operation,
     }
 }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{Receiver, Sender, ServerFacts, Slot};
+use crate::facts::daemons::{self, Daemons};
 use crate::facts::lineage;
 use crate::pg::client::{Session, SqlError};
 use crate::pg::history::TimelineId;
@@ -47,6 +48,7 @@ const SERVER: &str = "SELECT json_build_object(\
    'role', current_user, \
    'sees_senders', pg_has_role('pg_read_all_stats', 'USAGE'), \
    'reads_files', has_function_privilege('pg_read_binary_file(text,bigint,bigint,boolean)', 'EXECUTE'), \
+   'has_daemons', EXISTS(SELECT FROM pg_stat_get_activity(NULL) a WHERE a.application_name LIKE 'pgb1%'), \
    'now', clock_timestamp(), \
    'last_replay', pg_last_xact_replay_timestamp(), \
    'replay_lsn', pg_last_wal_replay_lsn())";
@@ -85,6 +87,8 @@ struct ServerRow {
     role: String,
     sees_senders: bool,
     reads_files: bool,
+    /// Lines of daemons are to be seen, or what looks like them: only then it is read what they say, and who holds the vote.
+    has_daemons: bool,
 }
 
 impl ServerRow {
@@ -164,6 +168,7 @@ impl ServerRow {
             role: self.role,
             sees_senders: self.sees_senders,
             reads_files: self.reads_files,
+            daemons: (!self.has_daemons).then(Daemons::default),
             lineage: None,
         })
     }
@@ -301,7 +306,7 @@ async fn query_server(session: &Session) -> Result<ServerFacts, SqlError> {
     answer.facts().ok_or_else(|| SqlError::answer("unexpected answer from the server"))
 }
 
-/// Adds what stands in a server's files: where its WAL comes from, and what its next start will be.
+/// Adds what stands in a server's files: where its WAL comes from, and what its next start will be. And what daemons say there, if any.
 async fn read_server_files(session: &Session, facts: &mut ServerFacts) {
     if facts.in_recovery && facts.receiver.is_none() {
         facts.timeline = facts.timeline.max(timeline_received(session, facts).await.unwrap_or_default());
@@ -311,8 +316,14 @@ async fn read_server_files(session: &Session, facts: &mut ServerFacts) {
     };
     // A role with the privilege to read files looks for it; without the privilege each try would leave an error in the server's log.
     let files = async { if facts.reads_files { signals(session).await.ok() } else { None } };
-    let (lineage, files) = tokio::join!(lineage, files);
-    facts.lineage = lineage;
+    let daemons = async {
+        match &facts.daemons {
+            None => daemons::read(session).await.ok(),
+            none => none.clone(),
+        }
+    };
+    let (lineage, files, daemons) = tokio::join!(lineage, files, daemons);
+    (facts.lineage, facts.daemons) = (lineage, daemons);
     if let Some((standby, promote)) = files {
         facts.standby_signal = Some(standby);
         facts.promotion_requested = facts.in_recovery.then_some(promote);
