@@ -1,7 +1,10 @@
 //! The daemon: automatic failover of real servers, with everything of it killed, frozen and restarted.
 
+mod commands;
 mod ending;
+mod records;
 mod repmgrd;
+mod reports;
 mod service;
 mod units;
 

@@ -23,8 +23,6 @@ mod cli;
 mod clone;
 mod connections;
 mod daemon;
-mod daemon_commands;
-mod daemon_records;
 mod examples;
 mod failed;
 mod far_end;

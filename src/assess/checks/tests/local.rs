@@ -119,6 +119,7 @@ pub(super) const CASES: &[Case] = &[
             e.host(1).unfinished = Some(("x1".into(), "standby clone".into()));
         },
     ),
+    (CheckName::Daemon, 1, CheckStatus::Critical, "not running", |e| e.automatic = true),
     (CheckName::StandbySignal, 2, CheckStatus::Critical, "a standby that would start as a primary", |e| {
         server(&mut e.facts, 1).standby_signal = Some(false);
         e.host(2).standby_signal = Some(false);
