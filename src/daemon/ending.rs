@@ -7,7 +7,8 @@ use pgbaton_lease::{Ask, Flag, Server};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::lease::{Snapshot, Told, now};
+use super::lease::{Told, now};
+use super::snapshot::Snapshot;
 use crate::context::Context;
 use crate::facts::directory::running_postmaster;
 use crate::observe::daemons::random_op;

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::fencer::{Held, Wanted};
-use super::lease::{Snapshot, now};
+use super::lease::now;
+use super::snapshot::Snapshot;
 use crate::facts::daemon_info::{Course, DaemonInfo, Fencer, own_version};
 use crate::pg::client::Session;
 use crate::pg::connect::{ConnectOptions, connect};

@@ -32,6 +32,7 @@ mod record;
 mod repmgrd;
 mod server;
 mod session;
+mod snapshot;
 mod socket;
 mod view;
 
@@ -50,8 +51,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use self::executor::{Executor, Setting};
-use self::lease::{Beginning, Channels, MOST, Peer, Snapshot, Told, now};
+use self::lease::{Beginning, Channels, MOST, Peer, Told, now};
 use self::monitor::{Happened, Monitor};
+use self::snapshot::Snapshot;
 use crate::config::Config;
 use crate::config::value::{Failover, FailoverProfile};
 use crate::context::Context;

@@ -81,6 +81,9 @@ pub fn statements(terms: Terms, query: Query, line: &str, to: impl Fn(Node) -> N
            'receiver', (SELECT json_build_array(r.received_tli, \
               (extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time) * 1000)::bigint) \
               FROM pg_stat_get_wal_receiver() r WHERE r.pid IS NOT NULL), \
+           'written', CASE WHEN pg_is_in_recovery() AND has_function_privilege('pg_ls_waldir()', 'EXECUTE') \
+              AND NOT EXISTS (SELECT FROM pg_stat_get_wal_receiver() r WHERE r.pid IS NOT NULL) \
+              THEN (SELECT max(left(w.name, 8)) FROM pg_ls_waldir() w WHERE w.name ~ '^[0-9A-F]{{24}}$') END, \
            'has_members', to_regclass('pgbaton.lease') IS NOT NULL, \
            'members', {members}, \
            'backend', pg_backend_pid(), \
@@ -104,6 +107,8 @@ struct Raw {
     replayed: Option<Lsn>,
     timelines: Vec<Option<u32>>,
     receiver: Option<(Option<u32>, Option<i64>)>,
+    /// The timeline of the newest segment. Only a receiver says what it has received; and the control file learns of a timeline late.
+    written: Option<String>,
     has_members: bool,
     members: Option<(u32, u32, Vec<NodeId>, Vec<NodeId>)>,
     backend: i32,
@@ -138,7 +143,8 @@ pub fn read(terms: Terms, rows: &[Row]) -> Result<Answer, SqlError> {
         Some(segment) => segment.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()),
         None => {
             let received = raw.receiver.and_then(|(timeline, _)| timeline);
-            raw.timelines.iter().copied().chain([received]).flatten().max()
+            let written = raw.written.as_deref().and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            raw.timelines.iter().copied().chain([received, written]).flatten().max()
         }
     };
     let end = raw.current.max(raw.received).max(raw.replayed);

@@ -9,7 +9,8 @@ use pgbaton_lease::{Ask, Change, Flag, Server, Version};
 use tokio::time::Instant;
 
 use super::Executor;
-use crate::daemon::lease::{Peer, Snapshot, Told};
+use crate::daemon::lease::{Peer, Told};
+use crate::daemon::snapshot::Snapshot;
 use crate::daemon::{record, view};
 use crate::ui::Level;
 

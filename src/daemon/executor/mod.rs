@@ -22,9 +22,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use self::programs::{Child, Purpose};
-use super::lease::{Order, Peer, Snapshot, Told, now};
+use super::lease::{Order, Peer, Told, now};
 use super::monitor::{Announcer, Happened};
 use super::repmgrd;
+use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::context::Context;
 use crate::facts::daemon_flag::{self as flag, Belongs};

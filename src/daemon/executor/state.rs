@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 use super::programs::Purpose;
 use super::{AGAIN, Executor};
-use crate::daemon::lease::{Snapshot, Told, now};
+use crate::daemon::lease::{Told, now};
 use crate::config::value::{OnCleanStop, RejoinAutomatically};
 use crate::daemon::monitor::Happened;
 use crate::daemon::record::Recorded;
+use crate::daemon::snapshot::Snapshot;
 use crate::daemon::{record, server};
 use crate::facts::directory::running_postmaster;
 use crate::observe::daemons::{is_own, own_op};

@@ -6,8 +6,9 @@ use pgbaton_lease::Lack;
 use pgbaton_lease::driver::Withheld;
 
 use super::Executor;
-use crate::daemon::lease::{Snapshot, Told};
+use crate::daemon::lease::Told;
 use crate::daemon::monitor::Happened;
+use crate::daemon::snapshot::Snapshot;
 use crate::operation::event_hook::expand;
 use crate::secret::Secrets;
 use crate::system::command::Command;

@@ -35,7 +35,7 @@ pub use self::reload::configure_log;
 
 use self::events::Queue;
 use self::links::Link;
-use super::lease::Snapshot;
+use super::snapshot::Snapshot;
 use super::record;
 use crate::config::Config;
 use crate::context::Context;

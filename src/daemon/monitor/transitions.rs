@@ -3,7 +3,7 @@
 use pgbaton_lease::{Flag, HandOver, Server, Stage};
 
 use super::Monitor;
-use crate::daemon::lease::Snapshot;
+use crate::daemon::snapshot::Snapshot;
 use crate::pg::control_file::{self, ControlState};
 
 /// What counts of a snapshot.

@@ -189,18 +189,19 @@ fn a_cluster_that_has_lost_its_majority_for_good_begins_anew_by_resets() {
 fn a_standby_that_lacks_too_much_is_not_promoted_by_itself() {
     let mut cluster = Daemons::without(&postgres(15).unwrap());
     for id in 2..=3 {
-        configure_more(cluster.node(id), "failover_max_lag = \"1kB\"");
+        configure_more(cluster.node(id), "failover_max_lag = \"1MB\"");
     }
     cluster = cluster.started();
     let receivers: Vec<_> = (2..=3).map(|id| cluster.node(id).process_titled("walreceiver")).collect();
     receivers.iter().for_each(|pid| send(*pid, Signal::STOP));
-    cluster.node(1).psql("CREATE TABLE lost AS SELECT generate_series(1, 10000) AS n");
+    // More than the buffers of the connections hold.
+    cluster.node(1).psql("SELECT count(pg_logical_emit_message(false, 'lost', repeat('x', 1000000))) FROM generate_series(1, 40)");
     // They see where the primary is, but do not get it.
     std::thread::sleep(Duration::from_secs(2));
     cluster.kill_all_of(1);
     receivers.iter().for_each(|pid| send(*pid, Signal::CONT));
     wait_for("a refusal", LONG, || {
-        (2..=3).any(|id| cluster.said(id).contains("of the last known WAL of the primary; failover_max_lag is 1"))
+        (2..=3).any(|id| cluster.said(id).contains("of the last known WAL of the primary; failover_max_lag is 1.0 MB"))
     });
     std::thread::sleep(Duration::from_secs(3));
     assert!(cluster.nodes.primaries().is_empty());
@@ -242,6 +243,7 @@ fn a_clean_stop_is_a_hand_over_and_a_former_primary_is_left_alone_where_that_is_
     let second = cluster.other_primary(1);
     wait_for("what the daemon says", LONG, || cluster.said(1).contains("rejoin_automatically is \"never\""));
     assert!(!cluster.node(1).is_running());
-    cluster.node(1).pgbaton(["node", "rejoin"]).run().code(0);
+    // The other standby follows at the same time.
+    wait_for("the rejoin", LONG, || cluster.node(1).pgbaton(["node", "rejoin"]).run().status.success());
     cluster.all_stream_from(second);
 }

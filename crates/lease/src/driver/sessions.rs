@@ -140,6 +140,7 @@ impl<const N: usize> Driver<N> {
             return;
         }
         let Some(Asked { query, sent, moment }) = asked.take() else { return };
+        let reply = self.with_known_timeline(voter, reply);
         let members = reply.view.members;
         if self.state.session(voter).is_some() && query != Query::Release {
             self.tell(Event::Acked { voter, backend, sent, moment }, now, out);
@@ -161,6 +162,18 @@ impl<const N: usize> Driver<N> {
             *seen = Some(Seen { at: now, view: reply.view });
         }
         self.read_requests(voter, now, out);
+    }
+
+    /// What a standby has received of a timeline stays received, although without a receiver its server may not say so for a while.
+    fn with_known_timeline(&self, voter: Node, mut reply: Reply) -> Reply {
+        if let Some(before) = self.view(voter)
+            && before.in_recovery
+            && reply.view.in_recovery
+            && reply.view.end >= before.end
+        {
+            reply.view.timeline = reply.view.timeline.max(before.timeline);
+        }
+        reply
     }
 
     /// Takes from a view what the core wants to know at once.
