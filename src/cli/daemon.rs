@@ -23,19 +23,6 @@ pub enum Daemon {
     /// primary: automatic failover is off until "pgbaton daemon start" and "pgbaton service unpause". With --handover a standby becomes the
     /// primary first, and automatic failover stays on. The daemon of a standby is just stopped.
     Stop(Stop),
-    /// The same as "service status", as in repmgr
-    #[command(hide = true)]
-    Status {
-        /// As in repmgr, which shows more with it; here it changes nothing
-        #[arg(long, hide = true)]
-        detail: bool,
-    },
-    /// The same as "service pause", as in repmgr
-    #[command(hide = true)]
-    Pause,
-    /// The same as "service unpause", as in repmgr
-    #[command(hide = true)]
-    Unpause,
 }
 
 /// How long is waited.

@@ -330,15 +330,9 @@ impl Noun {
             Self::Daemon(daemon::Daemon::Run) => Verb::DaemonRun,
             Self::Daemon(daemon::Daemon::Start(_)) => Verb::DaemonStart,
             Self::Daemon(daemon::Daemon::Stop(_)) => Verb::DaemonStop,
-            Self::Daemon(daemon::Daemon::Status { .. }) | Self::Service(service::Service::Status { .. }) => {
-                Verb::ServiceStatus
-            }
-            Self::Daemon(daemon::Daemon::Pause) | Self::Service(service::Service::Pause) => {
-                Verb::ServicePause
-            }
-            Self::Daemon(daemon::Daemon::Unpause) | Self::Service(service::Service::Unpause) => {
-                Verb::ServiceUnpause
-            }
+            Self::Service(service::Service::Status { .. }) => Verb::ServiceStatus,
+            Self::Service(service::Service::Pause) => Verb::ServicePause,
+            Self::Service(service::Service::Unpause) => Verb::ServiceUnpause,
             Self::Service(service::Service::Reset { .. }) => Verb::ServiceReset,
             Self::Config(Config::Check) => Verb::ConfigCheck,
             Self::Config(Config::Show) => Verb::ConfigShow,

@@ -106,7 +106,11 @@ const SHORT_WITH_VALUE: &str = "CDLRSUbdfhkp";
 /// Verbs that repmgr takes after `primary` and `standby`, too, where they mean the local node.
 const OF_NODE: [&str; 2] = ["status", "check"];
 
-/// Rewrites the words to what clap reads: long options in full, those of a command after it, and `primary status` as `node status`.
+/// Verbs that repmgr takes after `daemon`, too, where they mean the daemons of all nodes.
+const OF_SERVICE: [&str; 3] = ["status", "pause", "unpause"];
+
+/// Rewrites the words to what clap reads: long options in full, those of a command after it, `primary status` as `node status`, and
+/// `daemon pause` as `service pause`.
 pub fn as_getopt_reads(tree: &Command, words: &mut Vec<OsString>) {
     let mut at = tree;
     let mut noun = None;
@@ -128,13 +132,17 @@ pub fn as_getopt_reads(tree: &Command, words: &mut Vec<OsString>) {
         }
         if !text.starts_with('-') || text == "-" {
             let lower = text.to_lowercase();
-            if let (Some(place), true) = (noun, OF_NODE.contains(&lower.as_str()))
+            let other = match at.get_name() {
+                "primary" | "standby" if OF_NODE.contains(&lower.as_str()) => Some("node"),
+                "daemon" if OF_SERVICE.contains(&lower.as_str()) => Some("service"),
+                _ => None,
+            };
+            if let (Some(place), Some(other)) = (noun, other)
                 && let Some(name) = out.get_mut(place)
-                && matches!(at.get_name(), "primary" | "standby")
-                && let Some(node) = tree.find_subcommand("node")
+                && let Some(found) = tree.find_subcommand(other)
             {
-                *name = "node".into();
-                at = node;
+                *name = other.into();
+                at = found;
             }
             let found = at.find_subcommand(&lower);
             out.push(word);
@@ -289,6 +297,8 @@ mod tests {
     #[test]
     fn status_and_check_of_a_primary_are_those_of_the_node() {
         assert_eq!(read("pgbaton -v primary Status --csv"), "pgbaton -v node Status --csv");
+        assert_eq!(read("pgbaton daemon pause --dry"), "pgbaton service pause --dry-run");
+        assert_eq!(read("pgbaton daemon start -w"), "pgbaton daemon start -w");
         assert_eq!(read("pgbaton STANDBY --role check"), "pgbaton node check --role");
         assert_eq!(read("pgbaton witness status"), "pgbaton witness status");
     }

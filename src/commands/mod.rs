@@ -114,16 +114,6 @@ pub async fn dispatch(context: &Context, noun: &Noun) -> Result<Report> {
         Noun::Daemon(cli::daemon::Daemon::Run) => boxed(|| daemon::run(context)).await,
         Noun::Daemon(cli::daemon::Daemon::Start(args)) => boxed(|| daemon::start(context, args)).await,
         Noun::Daemon(cli::daemon::Daemon::Stop(args)) => boxed(|| daemon::stop(context, args)).await,
-        Noun::Daemon(cli::daemon::Daemon::Status { detail }) => {
-            let status = cli::service::Service::Status { detail: *detail };
-            Box::pin(async move { service::run(context, &status).await }).await
-        }
-        Noun::Daemon(cli::daemon::Daemon::Pause) => {
-            boxed(|| service::run(context, &cli::service::Service::Pause)).await
-        }
-        Noun::Daemon(cli::daemon::Daemon::Unpause) => {
-            boxed(|| service::run(context, &cli::service::Service::Unpause)).await
-        }
         Noun::Service(verb) => boxed(|| service::run(context, verb)).await,
         Noun::Config(cli::Config::Check) => config::check(context),
         Noun::Config(cli::Config::Show) => config::show(context),

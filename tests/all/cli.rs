@@ -59,8 +59,7 @@ impl Ground {
 fn commands() -> Vec<String> {
     fn collect(command: &clap::Command, name: &str, into: &mut Vec<String>) {
         let mut leaf = true;
-        // repmgr's other names of commands are hidden.
-        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        for sub in command.get_subcommands() {
             leaf = false;
             collect(sub, &format!("{name} {}", sub.get_name()), into);
         }
