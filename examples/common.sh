@@ -52,6 +52,8 @@ more_ports=()
 keep=''
 # How programs that run next to the servers are asked to end. Each has a file of its own with its process, run/NAME.pid.
 stop_signal=TERM
+# For how many seconds is waited for what is claimed.
+patience=60
 
 # What is said goes where it is read, also where the output of a command is kept back.
 exec 3>&1
@@ -146,7 +148,7 @@ expect_code() {
 wait_until() {
     local found='' begun=$SECONDS
     while found=$("${@:3}") && [ "$found" != "$2" ]; do
-        [ $((SECONDS - begun)) -lt 60 ] || break
+        [ $((SECONDS - begun)) -lt "$patience" ] || break
         sleep 0.2
     done
     expect "$1" "$found" "$2"

@@ -81,6 +81,8 @@ other_than() {
     [ "$found" = "node$1" ] || [ -z "$found" ] || echo t
 }
 
+# On a machine that is busy with other things, leases end and begin anew.
+patience=180
 options "$@"
 rm -f "$base/stop"
 begin 3

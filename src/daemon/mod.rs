@@ -373,7 +373,7 @@ async fn begin(
         }
         adopted = answer.deadline.filter(|_| !answer.has_ended).map(Time);
     }
-    // Beside a lease that lasts it is looked for while this daemon works: a refusal would have this server stopped.
+    // While a lease lasts a refusal would have this server stopped: then it is looked for later, and warned of.
     if config.failover == Failover::Automatic && adopted.is_none_or(|deadline| deadline <= now()) {
         let found = repmgrd::running(context, config, &cluster.rows).await;
         if !found.is_empty() {

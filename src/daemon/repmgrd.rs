@@ -40,7 +40,7 @@ pub async fn running(context: &Context, config: &Config, rows: &[NodeRow]) -> Ve
     found
 }
 
-/// Returns the error of a start beside them.
+/// Returns the error of a start while they run.
 pub fn refusal(found: &[String]) -> Error {
     Error::failed(text(found)).detail(format!("{DETAIL} The daemon was not started.")).hint(HINT)
 }
