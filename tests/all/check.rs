@@ -101,28 +101,28 @@ fn a_healthy_cluster_passes_in_every_topology() {
     for id in 1..=3 {
         let node =
             json["data"]["nodes"].as_array().unwrap().iter().find(|node| node["node_id"] == id).unwrap();
-        assert_eq!(node["checks"].as_array().unwrap().len(), 24, "{node:#}");
+        assert_eq!(node["checks"].as_array().unwrap().len(), 25, "{node:#}");
     }
     assert_eq!(
         finding(&json, 2, "replication_login")["message"],
         "login works to 2 of 2 other nodes that respond"
     );
     let table = nodes.node(1).pgbaton(["cluster", "check"]).run();
-    assert_eq!(table.code(0).stdout, "OK: \"node1\" is the primary; 72 checks passed\n");
+    assert_eq!(table.code(0).stdout, "OK: \"node1\" is the primary; 75 checks passed\n");
     assert_eq!(table.stderr, "");
     let nagios = nodes.node(1).pgbaton(["cluster", "check", "--nagios"]).run();
-    let begin = "PGBATON_CLUSTER OK: \"node1\" is the primary; 72 checks passed | \
+    let begin = "PGBATON_CLUSTER OK: \"node1\" is the primary; 75 checks passed | \
                  nodes=3 reachable=3 critical=0 warning=0 unknown=0 lag=0s;300;600 free=";
     assert!(nagios.code(0).stdout.starts_with(begin), "{nagios:?}");
     let csv = nodes.node(1).pgbaton(["cluster", "check", "--csv"]).run();
-    assert_eq!(csv.code(0).stdout.lines().count(), 72);
+    assert_eq!(csv.code(0).stdout.lines().count(), 75);
     assert!(csv.stdout.contains("2,node2,replication_lag,OK,0,seconds,300,600,\"0 seconds\"\n"), "{csv:?}");
     // One node.
     let overview = nodes.node(2).pgbaton(["node", "check"]).run();
     let lines: Vec<&str> = overview.code(0).stdout.lines().collect();
     assert_eq!(lines[0], "Node \"node2\":");
     assert_eq!(lines[1], "\tServer role: OK (node is standby)");
-    assert_eq!(lines.len(), 25, "{overview:?}");
+    assert_eq!(lines.len(), 26, "{overview:?}");
     let csv = nodes.node(2).pgbaton(["node", "check", "--csv"]).run();
     let directory = format!(
         "\"Configured data directory\",\"OK\",\"configured \"\"data_directory\"\" is \"\"{}\"\"\"\n",
@@ -132,7 +132,7 @@ fn a_healthy_cluster_passes_in_every_topology() {
     let json = envelope(&nodes.node(2).pgbaton(["node", "check", "--json"]).run(), "node check", 0, false);
     assert_eq!(json["data"]["nodes"][0]["node_id"], 2);
     let summary = nodes.node(2).pgbaton(["node", "check", "--nagios"]).run();
-    assert!(summary.code(0).stdout.starts_with("PGBATON_NODE OK: 24 checks passed | "), "{summary:?}");
+    assert!(summary.code(0).stdout.starts_with("PGBATON_NODE OK: 25 checks passed | "), "{summary:?}");
     // Another node is asked by its own pgbaton.
     let handed = nodes.node(1).pgbaton(["node", "check", "--role", "--node-id", "2"]).run();
     assert_eq!(handed.code(0).stdout, "OK (node is standby)\n");
