@@ -15,7 +15,7 @@
 //! | [`operation`] | carries a plan out: the order of steps (`run`), their effects (`live`), rollback, resuming, what is announced | all that follow |
 //! | [`command_line`] | what was typed: getopt, usage, the node that is named | observe, far_end, context, ui, output, plan, facts, pg, system, cli, verb, error |
 //! | [`context`] | what every command needs: this node, the command line, the streams, the look of the answer | site, ui, output, system, cli, verb, error |
-//! | [`ui`] | standard error and the terminal | output, assess, units, secret, error |
+//! | [`ui`] | standard error and the terminal | output, assess, system, units, secret, error |
 //! | [`output`] | tables, JSON, CSV, plans and errors as text | plan, assess, facts, registry, config, pg, units, error |
 //! | [`observe`] | finds out what is true now, of the cluster and for each operation | far_end, site, journal, plan, assess, facts, registry, config, pg, system, units, secret, verb, error |
 //! | [`far_end`] | asks pgbaton on the host of another node, which answers in `commands/far_end.rs` | site, plan, assess, facts, registry, config, pg, system, secret, error |
