@@ -282,7 +282,7 @@ impl<'a> ClusterDaemons<'a> {
         }
         let missing = self.nodes.iter().filter(|node| {
             let holder = node.shown.and_then(|shown| shown.holder.flatten());
-            !holder.is_some_and(|status| i64::from(status.node) == i64::from(leader.node_id))
+            holder.is_none_or(|status| i64::from(status.node) != i64::from(leader.node_id))
         });
         let missing: Vec<String> = missing.map(|node| format!("\"{}\"", node.row.node_name)).collect();
         let detail = |then: &str| format!("Not seen are those of {}. {then}", missing.join(", "));
