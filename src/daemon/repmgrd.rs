@@ -79,7 +79,7 @@ fn process_ids() -> impl Iterator<Item = u32> {
 
 /// Returns the words of the command line of a process, if it is a repmgrd.
 fn words_of(pid: u32) -> Option<Vec<String>> {
-    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let bytes = files::bytes(format!("/proc/{pid}/cmdline")).ok()?;
     let words: Vec<String> =
         bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     let program = Path::new(words.first()?).file_name()?.to_str()?;
