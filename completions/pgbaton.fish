@@ -406,6 +406,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from unregister" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -l proven-off -d 'With active daemons: these nodes, by name or ID, are switched off and stay off; the time in which they might still write is not waited for' -r
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand standby; and __fish_seen_subcommand_from promote" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -804,6 +805,7 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l free-space -d 'Free disk space for the data directory, pg_wal and tablespaces'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l unfinished-operation -d 'No interrupted operation of this node has to be resumed or abandoned'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l standby-signal -d 'A standby has standby.signal and would start as one; a primary has none'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l daemon -d 'With automatic failover: its daemon is running and not paused, and the leader holds all votes'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l nagios -d 'Print one line for Nagios, with performance data'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l optformat -d 'Print a line for the repmgr of another node'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand node; and __fish_seen_subcommand_from check" -l has-passfile -d 'Whether passwords can come from a password file'
@@ -1821,40 +1823,41 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start the daemon of this node, by daemon_service_start_command, and wait until it responds'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop the daemon of this node, by daemon_service_stop_command, without stopping its server'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand daemon; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s D -l pgdata -d 'Data directory of the local node' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s p -l port -d 'Port of the server to connect to' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
 json\t'One JSON document'
 csv\t'Comma-separated values, as repmgr prints them'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l dry-run -d 'Check everything, show the plan, change nothing'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l json -d 'The same as --format json'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l csv -d 'The same as --format csv'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l compact -d 'Narrower tables'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s q -l quiet -d 'Show errors only'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s t -l terse -d 'Omit DETAIL and HINT lines'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s v -l verbose -d 'Show more'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -s ? -l help -d 'Print help'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -f -a "status" -d 'Show the daemons of all nodes, and who leads'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -f -a "pause" -d 'Pause automatic failover on all nodes; a pause outlasts restarts of daemons and hosts'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -f -a "unpause" -d 'End the pause on all nodes'
-complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -f -a "status" -d 'Show the daemons of all nodes, and who leads'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -f -a "pause" -d 'Pause automatic failover on all nodes; a pause outlasts restarts of daemons and hosts'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -f -a "unpause" -d 'End the pause on all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -f -a "reset" -d 'Let the daemon of this node begin anew, as paused, after the loss of the majority or of the daemons\' state'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and not __fish_seen_subcommand_from status pause unpause reset help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s D -l pgdata -d 'Data directory of the local node' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from status" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
@@ -1946,9 +1949,41 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s v -l verbose -d 'Show more'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from unpause" -s ? -l help -d 'Print help'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l proven-off -d 'These nodes, by name or ID, are switched off, and stay so until they are reset, too, or cloned anew' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s D -l pgdata -d 'Data directory of the local node' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s b -l pg_bindir -d 'Directory of the PostgreSQL programs' -r -F
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s h -l host -d 'Host name, address or socket directory of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s p -l port -d 'Port of the server to connect to' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s U -l username -d 'Role to connect as (default: that of conninfo in the configuration)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s d -l dbname -d 'Database to connect to, or a whole connection string or URI' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s S -l superuser -d 'Superuser role for the steps that require a superuser' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l node-id -d 'ID of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l node-name -d 'Name of the node to act on (default: the local node)' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l format -d 'Format of standard output' -r -f -a "table\t'For people'
+json\t'One JSON document'
+csv\t'Comma-separated values, as repmgr prints them'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s L -l log-level -d 'Minimum message severity: DEBUG, INFO, NOTICE, WARNING, ERROR' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l timeout -d 'Seconds to wait for each server to respond (default: 10); a command that only reads gives up then' -r
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s F -l force -d 'Override checks that are reported as overridable: never a second primary, and never data loss, except that "standby clone" deletes an existing data directory'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l accept-data-loss -d 'Continue although committed transactions could be lost'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l dry-run -d 'Check everything, show the plan, change nothing'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s y -l yes -d 'Answer yes to all questions; in "node rejoin" this agrees to discard transactions that only this node has'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l json -d 'The same as --format json'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l csv -d 'The same as --format csv'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l compact -d 'Narrower tables'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s q -l quiet -d 'Show errors only'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s t -l terse -d 'Omit DETAIL and HINT lines'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s v -l verbose -d 'Show more'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -l log-to-file -d 'Write messages to the configured log_file instead of standard error'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from reset" -s ? -l help -d 'Print help'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show the daemons of all nodes, and who leads'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "pause" -d 'Pause automatic failover on all nodes; a pause outlasts restarts of daemons and hosts'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "unpause" -d 'End the pause on all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "reset" -d 'Let the daemon of this node begin anew, as paused, after the loss of the majority or of the daemons\' state'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand service; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s f -l config-file -d 'Configuration file: pgbaton.toml, or an existing repmgr.conf' -r -F
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand completions" -s D -l pgdata -d 'Data directory of the local node' -r -F
@@ -2065,3 +2100,4 @@ complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_su
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "status" -d 'Show the daemons of all nodes, and who leads'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "pause" -d 'Pause automatic failover on all nodes; a pause outlasts restarts of daemons and hosts'
 complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "unpause" -d 'End the pause on all nodes'
+complete -c pgbaton -n "__fish_pgbaton_using_subcommand help; and __fish_seen_subcommand_from service" -f -a "reset" -d 'Let the daemon of this node begin anew, as paused, after the loss of the majority or of the daemons\' state'

@@ -213,7 +213,7 @@ impl<'a> ClusterDaemons<'a> {
                 error("daemon_not_running", format!("the daemon of node \"{name}\" is not running"))
                     .detail("Without it the node is not promoted, and a primary without its daemon is stopped when its lease ends.")
                     .hint(format!(
-                        "Start it on \"{name}\": \"systemctl start pgbaton@{name}\", or \"pgbaton daemon run\"."
+                        "Run \"pgbaton daemon start\" on \"{name}\"; without a service, \"pgbaton daemon run\"."
                     )),
             );
         }

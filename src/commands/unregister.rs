@@ -27,7 +27,8 @@ pub async fn run(context: &Context, wanted: &NodeType) -> Result<Report> {
     let rows: Vec<_> = found.facts.nodes.iter().filter(is_first).map(|node| node.row.clone()).collect();
     // A change of roles that goes on meanwhile would record a primary that is not registered any more.
     let held = lock_cluster(context, &rows).await?;
-    may_unregister(context, &discovery::the_primary(&held.facts)?.0.row, &target(context, &found.facts)?.row).await?;
+    may_unregister(context, &discovery::the_primary(&held.facts)?.0.row, &target(context, &found.facts)?.row)
+        .await?;
     let mut facts = held.facts.clone();
     facts.nodes.extend(found.facts.nodes.iter().filter(|node| !is_first(node)).cloned());
     facts.nodes.sort_by_key(|node| node.row.node_id);

@@ -122,8 +122,14 @@ mod tests {
 
     #[test]
     fn a_fencer_is_armed_where_that_is_wanted() {
-        let answer =
-            Answer { is_done: true, has_ended: false, deadline: None, lacks: Shortcomings::MEMORY, pid: 1 };
+        let answer = Answer {
+            is_done: true,
+            has_ended: false,
+            deadline: None,
+            lacks: Shortcomings::MEMORY,
+            pid: 1,
+            directory: 0,
+        };
         let held = |answer: Answer| Some(Held { answer: Some(answer) });
         let lacks = Shortcomings::MEMORY;
         let nothing = Wanted::Nothing { is_standby: true };

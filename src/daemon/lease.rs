@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::fencer::{self, Held, Wanted};
-use super::snapshot::Snapshot;
 use super::session::Setting;
+use super::snapshot::Snapshot;
 use super::view::Answer;
 use crate::observe::local_daemon::StartAnswer;
 use crate::pg::conninfo::Conninfo;

@@ -81,7 +81,9 @@ pub async fn elect(
     if context.options.dry_run {
         let text = format!("the daemon of \"{name}\" would be asked to stand for election");
         context.ui.say(Level::Info, &text);
-        return Ok(Report::new(Data::Done(json!({ "from_node_id": promotion.former, "to_node_id": election.candidate.0.node_id }))));
+        return Ok(Report::new(Data::Done(
+            json!({ "from_node_id": promotion.former, "to_node_id": election.candidate.0.node_id }),
+        )));
     }
     let op = daemons::random_op();
     election.ask(op).await?;
@@ -128,15 +130,20 @@ impl<'a> Election<'a> {
 
     fn others(&self) -> impl Iterator<Item = &'a NodeDaemons> {
         let own = self.candidate.0.node_id;
-        self.nodes.iter().filter(move |node| node.row.node_type != NodeType::Witness && node.row.node_id != own)
+        self.nodes
+            .iter()
+            .filter(move |node| node.row.node_type != NodeType::Witness && node.row.node_id != own)
     }
 
     async fn ask(&self, op: Op) -> Result<()> {
         let (row, status, _) = &self.candidate;
         let refused = |why: String| {
-            Err(Error::failed(format!("the daemon of node \"{}\" does not stand for election", row.node_name))
-                .detail(format!("{why} Nothing was changed."))
-                .hint("\"pgbaton service status\" shows the daemons."))
+            Err(Error::failed(format!(
+                "the daemon of node \"{}\" does not stand for election",
+                row.node_name
+            ))
+            .detail(format!("{why} Nothing was changed."))
+            .hint("\"pgbaton service status\" shows the daemons."))
         };
         match daemons::ask(self.context, row, status, op, Ask::Candidate).await {
             Some((_, Saying::No(refusal))) => {
@@ -229,16 +236,19 @@ impl<'a> Election<'a> {
             };
             return match question.answer().await {
                 Some((_, Saying::Aside(_))) => Ok(Proof::Aside(question)),
-                Some((_, Saying::No(refusal))) => {
-                    Ok(Proof::None(format!("Its daemon does not stand aside: {}.", daemon_facts::refusal_text(refusal))))
-                }
+                Some((_, Saying::No(refusal))) => Ok(Proof::None(format!(
+                    "Its daemon does not stand aside: {}.",
+                    daemon_facts::refusal_text(refusal)
+                ))),
                 _ => none("Its daemon did not answer in time."),
             };
         }
         if !self.proven_off.iter().any(|off| off.node_id == node.row.node_id) {
             match switch_off(self.context, &node.row).await? {
                 Fenced::Off => {}
-                Fenced::No(why) => return Ok(Proof::None(format!("fence_command did not switch it off. {why}"))),
+                Fenced::No(why) => {
+                    return Ok(Proof::None(format!("fence_command did not switch it off. {why}")));
+                }
                 Fenced::NoCommand => return none("It does not respond, and is not proven to be off."),
             }
         }
@@ -264,7 +274,9 @@ impl<'a> Election<'a> {
                     Some(Some(holder)) if i64::from(holder.node) != i64::from(self.candidate.0.node_id) => {
                         facts.push(format!("The vote of node \"{name}\" is held by node {}.", holder.node));
                     }
-                    Some(None) => facts.push(format!("The vote of node \"{name}\" is held by a session of another program.")),
+                    Some(None) => facts.push(format!(
+                        "The vote of node \"{name}\" is held by a session of another program."
+                    )),
                     _ => {}
                 },
             }
@@ -286,8 +298,11 @@ impl<'a> Election<'a> {
         let config = context.config()?;
         let (row, _, session) = &self.candidate;
         let name = &row.node_name;
-        let standbys: Vec<&str> =
-            self.others().filter(|node| node.seen.is_some()).map(|node| node.row.node_name.as_str()).collect();
+        let standbys: Vec<&str> = self
+            .others()
+            .filter(|node| node.seen.is_some())
+            .map(|node| node.row.node_name.as_str())
+            .collect();
         let until = Instant::now() + Duration::from_secs(seconds(config.standby_reconnect_timeout).into());
         let missing = loop {
             let attached = attached(session).await;

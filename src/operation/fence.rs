@@ -54,11 +54,8 @@ pub async fn switch_off(context: &Context, row: &NodeRow) -> Result<Fenced> {
         ("NODE_CONNINFO", conninfo),
     ];
     command.env = values.iter().map(|(name, value)| (format!("PGBATON_{name}"), value.clone())).collect();
-    let around = ChildContext {
-        environment: Some(&context.environment),
-        secrets: Secrets::new(),
-        inherit_pg: true,
-    };
+    let around =
+        ChildContext { environment: Some(&context.environment), secrets: Secrets::new(), inherit_pg: true };
     Ok(match timeout(LONGEST, process::run(&command, &around)).await {
         Ok(Ok(finished)) => match finished.success() {
             Ok(_) => Fenced::Off,

@@ -36,7 +36,12 @@ pub async fn reset(
     let off = named_off(nodes, proven_off)?;
     let running: Vec<String> = nodes
         .iter()
-        .filter(|node| nodes.iter().filter_map(|on| on.seen.as_ref()).any(|(_, seen)| seen.of(node.row.node_id).is_some()))
+        .filter(|node| {
+            nodes
+                .iter()
+                .filter_map(|on| on.seen.as_ref())
+                .any(|(_, seen)| seen.of(node.row.node_id).is_some())
+        })
         .map(|node| format!("\"{}\"", node.row.node_name))
         .collect();
     let here = local_daemon::find(&runtime_directory(config, context.environment.uid)).await;
@@ -58,13 +63,15 @@ pub async fn reset(
     if !unknown.is_empty() {
         return Err(Error::failed("it is not known whether all daemons are stopped")
             .detail(format!("These nodes do not respond: {}. {UNCHANGED}", unknown.join(", ")))
-            .hint(format!("If they are switched off, say so: \"pgbaton service reset --proven-off {}\".", unknown.join(","))));
+            .hint(format!(
+                "If they are switched off, say so: \"pgbaton service reset --proven-off {}\".",
+                unknown.join(",")
+            )));
     }
     let primaries: Vec<&str> = facts.primaries().map(|(node, _)| node.row.node_name.as_str()).collect();
     if let [one, other, ..] = primaries[..] {
-        return Err(Error::new(Exit::SecondPrimary, "two servers accept writes").detail(format!(
-            "They are those of node \"{one}\" and node \"{other}\". {UNCHANGED}"
-        )));
+        return Err(Error::new(Exit::SecondPrimary, "two servers accept writes")
+            .detail(format!("They are those of node \"{one}\" and node \"{other}\". {UNCHANGED}")));
     }
     let control = control_file::read(&config.data_directory).map_err(|error| {
         Error::from_cause(Exit::LocalCommand, "the data directory of this node cannot be read", &error)
@@ -86,7 +93,9 @@ pub async fn reset(
     std::fs::create_dir_all(&state)
         .map_err(anyhow::Error::from)
         .and_then(|()| flag::save(&state, &belongs, Promise { flag: Flag::Full, epoch, unbound: true }))
-        .map_err(|error| Error::from_cause(Exit::LocalCommand, "the state of the daemon cannot be written", &error))?;
+        .map_err(|error| {
+            Error::from_cause(Exit::LocalCommand, "the state of the daemon cannot be written", &error)
+        })?;
     disarm(context)?;
     context.ui.message(
         Level::Notice,
@@ -107,7 +116,8 @@ fn disarm(context: &Context) -> Result<()> {
         return Ok(());
     }
     let Ok(mut fencer) = Client::connect(&runtime) else { return Ok(()) };
-    let told = [Request::Disarm, Request::Reset].into_iter().try_for_each(|request| fencer.ask(request).map(drop));
+    let told =
+        [Request::Disarm, Request::Reset].into_iter().try_for_each(|request| fencer.ask(request).map(drop));
     let is_at_rest = told.and_then(|()| fencer.ask(Request::Status)).map(|answer| answer.deadline.is_none());
     match is_at_rest {
         Ok(true) => Ok(()),
@@ -120,7 +130,10 @@ fn disarm(context: &Context) -> Result<()> {
         Err(error) => Err(Error {
             changed: true,
             ..Error::new(Exit::LocalCommand, "the fencer of this node cannot be asked")
-                .detail(format!("{} The state of the daemon is reset, but the fencer may stop the server.", sentence(&error.to_string())))
+                .detail(format!(
+                    "{} The state of the daemon is reset, but the fencer may stop the server.",
+                    sentence(&error.to_string())
+                ))
                 .hint("End the process pgbaton-fencer of this node.")
         }),
     }

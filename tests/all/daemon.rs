@@ -130,7 +130,9 @@ impl Daemons {
         let mut found = 0;
         wait_for("another primary", LONG, || {
             let primaries = self.nodes.primaries();
-            found = (1..=self.daemons.len()).find(|id| *id != than && primaries.contains(&name(*id).as_str())).unwrap_or(0);
+            found = (1..=self.daemons.len())
+                .find(|id| *id != than && primaries.contains(&name(*id).as_str()))
+                .unwrap_or(0);
             found != 0
         });
         found

@@ -127,9 +127,12 @@ impl BeforeElection<'_> {
     async fn elect(&self, context: &Context, args: &Args) -> Result<Report> {
         let config = context.config()?;
         let found = &self.rest.found;
-        let roles = join_all(self.rest.sessions.iter().map(async |(id, session)| {
-            Some((*id, role::query_role_facts(session).await.ok()?))
-        }));
+        let roles = join_all(
+            self.rest
+                .sessions
+                .iter()
+                .map(async |(id, session)| Some((*id, role::query_role_facts(session).await.ok()?))),
+        );
         let facts = PromoteFacts {
             hosts: BTreeMap::new(),
             to_keep_down: Vec::new(),

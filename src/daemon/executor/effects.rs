@@ -121,8 +121,7 @@ impl Executor<'_> {
         let promise = Promise { flag, epoch, unbound: self.unbound };
         loop {
             let (state, belongs) = (self.state_directory.clone(), self.belongs.clone());
-            let written =
-                tokio::task::spawn_blocking(move || flag::save(&state, &belongs, promise)).await;
+            let written = tokio::task::spawn_blocking(move || flag::save(&state, &belongs, promise)).await;
             match written {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => self.context.ui.message(

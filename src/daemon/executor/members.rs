@@ -109,5 +109,4 @@ impl Executor<'_> {
             }
         }
     }
-
 }

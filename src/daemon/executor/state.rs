@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::programs::Purpose;
 use super::{AGAIN, Executor};
-use crate::daemon::lease::{Told, now};
 use crate::config::value::{OnCleanStop, RejoinAutomatically};
+use crate::daemon::lease::{Told, now};
 use crate::daemon::monitor::Happened;
 use crate::daemon::record::Recorded;
 use crate::daemon::snapshot::Snapshot;
@@ -183,7 +183,12 @@ impl Executor<'_> {
                 let why = "this node was a primary, or has diverged, and is left as it is: rejoin_automatically is \"never\"";
                 if self.said_why_not != Some(why) {
                     self.said_why_not = Some(why);
-                    self.context.ui.message(Level::Warning, why, None, Some("Run \"pgbaton node rejoin\" on this node."));
+                    self.context.ui.message(
+                        Level::Warning,
+                        why,
+                        None,
+                        Some("Run \"pgbaton node rejoin\" on this node."),
+                    );
                 }
             }
             // Without consent: what only this node has is not discarded.

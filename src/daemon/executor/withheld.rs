@@ -63,7 +63,8 @@ impl Executor<'_> {
     }
 
     fn refused(&self, what: &str, detail: &str) {
-        let hint = "Bring the primary back; or accept the loss, and run \"pgbaton standby promote\" on this node.";
+        let hint =
+            "Bring the primary back; or accept the loss, and run \"pgbaton standby promote\" on this node.";
         self.context.ui.message(Level::Error, what, Some(detail), Some(hint));
         self.announcer.announce(Happened::new("failover_refused", false, format!("{what}. {detail}")));
     }
@@ -72,10 +73,10 @@ impl Executor<'_> {
         if self.validating.is_some() {
             return;
         }
-        let command = match self.config.command("failover_validation_command", &self.config.failover_validation_command) {
-            Ok(Some(command)) => command,
+        let line = &self.config.failover_validation_command;
+        let Ok(Some(command)) = self.config.command("failover_validation_command", line) else {
             // It is not to be run: then nothing agrees.
-            Ok(None) | Err(_) => return self.tell(Told::Validated(false, 1000)),
+            return self.tell(Told::Validated(false, 1000));
         };
         let members = snapshot.state.members;
         let visible = snapshot.shown.len();
@@ -112,7 +113,10 @@ impl Executor<'_> {
             None => self.tell(Told::Validated(true, span(COUNTS))),
             Some(why) => {
                 self.tell(Told::Validated(false, span(self.config.election_rerun_interval)));
-                self.refused("failover_validation_command does not agree to the promotion of this node", &crate::error::sentence(&why));
+                self.refused(
+                    "failover_validation_command does not agree to the promotion of this node",
+                    &crate::error::sentence(&why),
+                );
             }
         }
     }

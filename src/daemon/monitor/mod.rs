@@ -35,8 +35,8 @@ pub use self::reload::configure_log;
 
 use self::events::Queue;
 use self::links::Link;
-use super::snapshot::Snapshot;
 use super::record;
+use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::Error;

@@ -132,7 +132,8 @@ fn nodes_that_are_registered_and_unregistered_vote_and_no_longer_vote() {
     assert_eq!(voters(cluster.node(4)), "{1,2,4}");
     // It takes part in nothing, and the others go on without it.
     wait_for("the daemon to be barred", LONG, || {
-        let lines = metadata(cluster.node(3), "SELECT string_agg(application_name, ' ') FROM pg_stat_activity");
+        let lines =
+            metadata(cluster.node(3), "SELECT string_agg(application_name, ' ') FROM pg_stat_activity");
         lines.contains("pgb1 3 ") && lines.split("pgb1 3 ").skip(1).all(|line| line.contains(" - "))
     });
     cluster.kill_all_of(4);
@@ -169,8 +170,17 @@ fn a_cluster_that_has_lost_its_majority_for_good_begins_anew_by_resets() {
     wait_for("the session of the daemon to be gone", LONG, || {
         !cluster.node(2).pgbaton(["service", "reset"]).run().stderr.contains("not all daemons are stopped")
     });
-    reset().run().code(1).says("it is not known whether all daemons are stopped").says("--proven-off node1,node3");
-    cluster.node(2).pgbaton(["service", "reset", "--proven-off", "node1,node3"]).run().code(0).says("begins anew, as paused");
+    reset()
+        .run()
+        .code(1)
+        .says("it is not known whether all daemons are stopped")
+        .says("--proven-off node1,node3");
+    cluster
+        .node(2)
+        .pgbaton(["service", "reset", "--proven-off", "node1,node3"])
+        .run()
+        .code(0)
+        .says("begins anew, as paused");
     cluster.node(2).pgbaton(["standby", "promote", "--force"]).run().code(0);
     cluster.start(2);
     wait_for("the daemon to be there", LONG, || cluster.flags()[1] == "full");
@@ -201,7 +211,9 @@ fn a_standby_that_lacks_too_much_is_not_promoted_by_itself() {
     cluster.kill_all_of(1);
     receivers.iter().for_each(|pid| send(*pid, Signal::CONT));
     wait_for("a refusal", LONG, || {
-        (2..=3).any(|id| cluster.said(id).contains("of the last known WAL of the primary; failover_max_lag is 1.0 MB"))
+        (2..=3).any(|id| {
+            cluster.said(id).contains("of the last known WAL of the primary; failover_max_lag is 1.0 MB")
+        })
     });
     std::thread::sleep(Duration::from_secs(3));
     assert!(cluster.nodes.primaries().is_empty());
