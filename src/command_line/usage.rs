@@ -11,9 +11,6 @@ use crate::error::{Error, Exit, sentence};
 use crate::facts::check_name::CheckName;
 use crate::verb::{Errors, Verb};
 
-/// Commands that repmgr has, or that pgbaton will have, and this version has not.
-const NOT_YET: &[&str] = &["service reset"];
-
 /// Commands of repmgr that nothing here corresponds to, and why.
 const NO_COMMAND: &[(&str, &str)] = &[("node control", "repmgr has it for its own tests only.")];
 
@@ -302,14 +299,6 @@ impl Complaint<'_> {
         let full = format!("{} {word}", self.command).trim().to_string();
         let out = Error::failed(format!("unrecognized command \"{full}\""));
         let lower = full.to_lowercase();
-        if NOT_YET.contains(&lower.as_str()) {
-            return out
-                .detail(format!(
-                    "pgbaton {} does not have it yet. A repmgrd that runs here continues to work, and so does \"repmgr {full}\".",
-                    env!("CARGO_PKG_VERSION")
-                ))
-                .into();
-        }
         match NO_COMMAND.iter().find(|(name, _)| *name == lower) {
             Some((_, why)) => out.detail(*why).into(),
             None => Explanation { error: out, suggested: self.list(ContextKind::SuggestedSubcommand) },
@@ -502,15 +491,6 @@ mod tests {
         for name in CheckName::ALL {
             let given = format!("pgbaton node check {}", name.option());
             assert!(cli::tree().try_get_matches_from(given.split(' ')).is_ok(), "{given}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_there_yet_is_not_there() {
-        for command in NOT_YET {
-            let given: Vec<&str> = ["pgbaton"].into_iter().chain(command.split(' ')).collect();
-            let error = cli::tree().try_get_matches_from(&given).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{command} is here: take it off the list");
         }
     }
 }

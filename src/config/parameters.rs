@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::{
-    CleartextPasswords, ConnectionCheck, Delay, Failover, FailoverProfile, FailoverTwoNodes, GuardOnUnknown,
-    LogFacility, LogLevel, OnCleanStop, RejoinAutomatically, ReplicationType, Size, TablespaceMapping, Type,
+    CleartextPasswords, ConnectionCheck, Delay, Failover, FailoverProfile, GuardOnUnknown, LogFacility,
+    LogLevel, OnCleanStop, RejoinAutomatically, ReplicationType, Size, TablespaceMapping, Type,
 };
 use super::{Origins, Reader};
 
@@ -319,8 +319,6 @@ parameters! {
     failover_max_lag: Size { default: "16MB", pgbaton_only: true }
     /// What the daemon does by itself with a former primary or a standby that has diverged.
     rejoin_automatically: RejoinAutomatically { default: "lossless", pgbaton_only: true }
-    /// What takes the place of a majority where only two nodes vote.
-    failover_two_nodes: FailoverTwoNodes { default: "off", pgbaton_only: true }
     /// Command that switches a node off, whose ID is %n and whose name is %a; it succeeds only if the node is off.
     fence_command: Option<String> { pgbaton_only: true }
     /// Directory of the sockets of daemon and fencer, on a tmpfs file system; /run/pgbaton/<node_name> or one below /dev/shm if unset.

@@ -541,16 +541,6 @@ choice! {
 }
 
 choice! {
-    /// What takes the place of a majority where only two nodes vote.
-    FailoverTwoNodes {
-        /// Nothing: there is no automatic failover.
-        Off = "off",
-        /// A command that switches the other node off.
-        Fence = "fence",
-    }
-}
-
-choice! {
     /// What the daemon does when the primary was stopped cleanly.
     OnCleanStop {
         /// It waits for restart_timeout, and hands over then.

@@ -102,7 +102,7 @@ fn a_daemon_that_does_not_run_is_missed_where_failover_is_automatic() {
     assert_eq!(codes(&facts, false), [("daemon_not_running", Some(2))]);
     let (report, issues) = assess(&facts, &Viewpoint { automatic: true, ..view(None) });
     assert_eq!((report.cluster.state, report.nodes[1].daemon), (State::Degraded, "stopped"));
-    assert!(issues[0].hint.as_ref().unwrap().contains("pgbaton@n2"), "{issues:?}");
+    assert!(issues[0].hint.as_ref().unwrap().contains("on \"n2\""), "{issues:?}");
     // What could not be read is not known to be missing.
     server(&mut facts, 1).daemons = None;
     assert_eq!(ClusterDaemons::of(&facts, true).state(2), UNKNOWN);

@@ -108,7 +108,7 @@ fn a_missing_daemon_a_missing_vote_and_a_pause_are_reported() {
     assert_eq!(cluster.node_status(3)["daemon"], "stopped");
     assert_eq!(cluster.check(3), "PGBATON_DAEMON CRITICAL: not running");
     let own = cluster.node(3).pgbaton(["node", "status"]).run();
-    own.code(25).says("the daemon of node \"node3\" is not running").says("pgbaton@node3");
+    own.code(25).says("the daemon of node \"node3\" is not running").says("pgbaton daemon start");
     assert!(own.stdout.contains("\tDaemon: stopped\n"), "{own:?}");
     cluster.start(3);
     cluster.wait_until_active();
