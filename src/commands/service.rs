@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::assess::daemons::ClusterDaemons;
 use crate::cli::service::Service as Verb;
-use crate::config::value::Failover;
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity};
 use crate::facts::daemon_flag as flag;
@@ -93,7 +93,7 @@ fn leader(nodes: &[NodeDaemons]) -> Option<&NodeDaemons> {
 
 /// Shows the daemons; what endangers the lease is said below.
 fn status(context: &Context, nodes: &[NodeDaemons]) -> Result<Report> {
-    let automatic = context.config_if_any()?.is_some_and(|config| config.failover == Failover::Automatic);
+    let automatic = context.config_if_any()?.is_some_and(Config::fails_over_by_daemon);
     let seen = nodes.iter().map(|node| {
         let shown = node.seen.as_ref().map(|(_, daemons)| daemons);
         (&node.row, shown.is_some(), shown)

@@ -133,6 +133,12 @@ impl Config {
         }
     }
 
+    /// Says whether pgbaton's daemon is to fail over here. In a `repmgr.conf` the same words are meant for repmgrd: there only a daemon that is
+    /// seen says so.
+    pub fn fails_over_by_daemon(&self) -> bool {
+        self.failover == value::Failover::Automatic && self.format() == ConfigSyntax::Toml
+    }
+
     /// Returns the syntax of the main file.
     pub fn format(&self) -> ConfigSyntax {
         self.origins.format

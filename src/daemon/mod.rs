@@ -46,7 +46,7 @@ use pgbaton_fencer::protocol::Request;
 use pgbaton_fencer::server::DataDirectory;
 use pgbaton_lease::driver::Policy;
 use pgbaton_lease::mailbox::NodeId;
-use pgbaton_lease::{Epoch, Flag, Members, Node, Nodes, Params, Server, State, Time};
+use pgbaton_lease::{Epoch, Flag, Members, Node, Nodes, Server, State, Time};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -55,13 +55,13 @@ use self::lease::{Beginning, Channels, MOST, Peer, Told, now};
 use self::monitor::{Happened, Monitor};
 use self::snapshot::Snapshot;
 use crate::config::Config;
-use crate::config::value::{Failover, FailoverProfile};
+use crate::config::value::Failover;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::daemon_flag::{self as flag, Belongs, Found, Promise};
 use crate::facts::directory::running_postmaster;
 use crate::facts::rejoin::STANDBY_SIGNAL;
-use crate::observe::daemons;
+use crate::observe::daemons::{self, params};
 use crate::observe::local_daemon::{belongs, runtime_directory};
 use crate::pg::client::Session;
 use crate::pg::control_file;
@@ -81,16 +81,6 @@ const LIBEXEC: &str = "/usr/libexec/pgbaton/fencer";
 fn fencer_program() -> PathBuf {
     let next_to_it = own_program().and_then(|path| Some(path.parent()?.join("pgbaton-fencer")));
     next_to_it.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(LIBEXEC))
-}
-
-/// Returns the times of a configured profile.
-pub fn params(config: &Config) -> Params {
-    match config.failover_profile {
-        FailoverProfile::Fast => pgbaton_lease::Profile::Fast,
-        FailoverProfile::Default => pgbaton_lease::Profile::Default,
-        FailoverProfile::Conservative => pgbaton_lease::Profile::Conservative,
-    }
-    .params()
 }
 
 /// Makes the runtime directory, for this user only, and makes sure that no other user has made it.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use pgbaton_lease::mailbox::{Incarnation, NodeId, Request, Saying, Status};
-use pgbaton_lease::{Ask, Op};
+use pgbaton_lease::{Ask, Op, Params};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use crate::config::Config;
+use crate::config::value::FailoverProfile;
 use crate::error::{Error, Exit, Result};
 use crate::facts::daemons::{self, Daemons};
 use crate::observe::under_locks::open;
@@ -31,6 +33,16 @@ const ACTIVE: &str = "automatic_failover_active";
 
 /// Set by the daemon for the commands that it runs.
 pub const BY_DAEMON: &str = "PGBATON_BY_DAEMON";
+
+/// Returns the times of a configured profile.
+pub fn params(config: &Config) -> Params {
+    match config.failover_profile {
+        FailoverProfile::Fast => pgbaton_lease::Profile::Fast,
+        FailoverProfile::Default => pgbaton_lease::Profile::Default,
+        FailoverProfile::Conservative => pgbaton_lease::Profile::Conservative,
+    }
+    .params()
+}
 
 /// What the server of a node shows.
 #[derive(Debug)]

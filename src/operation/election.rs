@@ -13,10 +13,9 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::context::Context;
-use crate::daemon::params;
 use crate::error::{Error, Exit, Result};
 use crate::facts::daemons as daemon_facts;
-use crate::observe::daemons::{self, NodeDaemons, Question};
+use crate::observe::daemons::{self, NodeDaemons, Question, params};
 use crate::operation::change_roles::RoleChange;
 use crate::operation::fence::{Fenced, switch_off};
 use crate::operation::hand_over::{accepts_writes, attached, timeline, with};

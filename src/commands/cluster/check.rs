@@ -3,7 +3,7 @@
 use crate::assess::checks::{Evidence, judge};
 use crate::assess::cluster::Viewpoint;
 use crate::cli::check::ClusterCheck as Args;
-use crate::config::value::Failover;
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Issue, Result};
 use crate::facts::check_name::CheckName;
@@ -34,7 +34,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         local_server: found.local.as_ref(),
         copies: &found.copies,
         operations: &found.operations,
-        automatic: config.is_some_and(|config| config.failover == Failover::Automatic),
+        automatic: config.is_some_and(Config::fails_over_by_daemon),
     };
     let evidence = Evidence {
         facts: &found.facts,

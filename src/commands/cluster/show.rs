@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::assess::cluster::{State, Viewpoint, assess};
 use crate::cli::cluster::Show as Args;
-use crate::config::value::Failover;
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result};
 use crate::facts::cluster::{ClusterFacts, NodeFacts};
@@ -123,7 +123,7 @@ pub(super) fn viewpoint<'a>(context: &'a Context, found: &'a Discovered) -> Resu
         local_server: found.local.as_ref(),
         copies: &found.copies,
         operations: &found.operations,
-        automatic: config.is_some_and(|config| config.failover == Failover::Automatic),
+        automatic: config.is_some_and(Config::fails_over_by_daemon),
     })
 }
 

@@ -9,7 +9,6 @@ use crate::assess::checks::{self, CheckNeeds, CheckStatus, Evidence, Finding, ju
 use crate::assess::cluster::{Copies, Viewpoint};
 use crate::cli::check::{NodeCheck as Args, Role};
 use crate::config::Config;
-use crate::config::value::Failover;
 use crate::context::Context;
 use crate::error::{Error, Exit, Result, Text, sentence};
 use crate::facts::check_name::CheckName;
@@ -141,7 +140,7 @@ async fn checked(context: &Context, args: &Args, named: &[CheckName], layout: La
         local_server: found.local.as_ref(),
         copies: &found.copies,
         operations: &found.operations,
-        automatic: config.failover == Failover::Automatic,
+        automatic: config.fails_over_by_daemon(),
     };
     let evidence = Evidence {
         facts: &found.facts,

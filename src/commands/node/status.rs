@@ -6,7 +6,6 @@ use crate::assess::cluster::{Copies, NodeView, Viewpoint, assess};
 use crate::assess::daemons::UNKNOWN;
 use crate::cli::node::Status as Args;
 use crate::config::Config;
-use crate::config::value::Failover;
 use crate::context::Context;
 use crate::error::{Error, Exit, Issue, Result, Severity, sentence};
 use crate::facts::cluster::ClusterFacts;
@@ -74,7 +73,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Report> {
         local_server: Some(&local),
         copies: &Copies::new(),
         operations: &[],
-        automatic: config.failover == Failover::Automatic,
+        automatic: config.fails_over_by_daemon(),
     };
     let (report, issues) = assess(&facts, &view);
     let mut issues: Vec<Issue> =
@@ -231,7 +230,7 @@ fn status(
         replay_lsn: server.replay_lsn,
         daemon: own.map_or(UNKNOWN, |node| node.daemon),
         daemon_paused: own.and_then(|node| node.daemon_paused),
-        is_automatic: config.failover == Failover::Automatic,
+        is_automatic: config.fails_over_by_daemon(),
         unfinished_operation,
     }
 }
