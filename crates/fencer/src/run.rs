@@ -187,7 +187,10 @@ impl Fencer {
     fn answer(&mut self, request: Request) -> Answer {
         let time = now();
         self.lease.look(time);
-        self.find_directory();
+        // While there is a deadline nothing is asked of a disk: an answer that waits for one would keep what has to be on time waiting.
+        if self.lease.deadline().is_none() {
+            self.find_directory();
+        }
         let is_done = match request {
             Request::Status => {
                 self.looks_in_vain();
@@ -221,9 +224,11 @@ impl Fencer {
         }
     }
 
-    /// After a new clone another directory is at the path: the server works there, and not in the one that was opened.
+    /// After a new clone another directory is at the path: the server works there, and not in the one that was opened. What still works in that
+    /// one is ended first.
     fn find_directory(&mut self) {
         if !self.server.is_at(&self.data)
+            && self.server.count() == 0
             && let Ok(other) = DataDirectory::open(&self.data)
         {
             self.server = other;
@@ -270,9 +275,11 @@ impl Fencer {
     ///
     /// Called again and again until the server is a standby: what works in the directory without the file is no standby.
     fn fence(&mut self) {
-        self.find_directory();
-        let had_signal = self.server.has_signal();
         let is_first = self.lease.deadline().is_some();
+        if !is_first {
+            self.find_directory();
+        }
+        let had_signal = self.server.has_signal();
         if had_signal && !is_first {
             return;
         }

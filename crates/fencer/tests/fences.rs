@@ -256,6 +256,20 @@ fn a_data_directory_that_takes_the_place_of_another_one_is_the_one_that_is_fence
 }
 
 #[test]
+fn a_server_whose_directory_was_moved_aside_is_fenced_and_so_is_what_starts_at_its_path() {
+    let mut place = Place::new();
+    place.start_server(false);
+    assert!(place.ask(Request::Arm(now() + 500)).is_done);
+    let old = place.directory.path().join("old");
+    std::fs::rename(place.data(), &old).unwrap();
+    std::fs::create_dir(place.data()).unwrap();
+    until("the server has ended", || place.all_have_ended());
+    assert!(old.join("standby.signal").exists());
+    // What starts at the path is a standby, too.
+    until("the file is at the path", || place.has_signal());
+}
+
+#[test]
 fn what_is_no_request_ends_the_connection_and_nothing_else() {
     use std::io::{Read, Write};
     let place = Place::new();

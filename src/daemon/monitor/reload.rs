@@ -12,7 +12,7 @@ use crate::system::syslog::Syslog;
 use crate::ui::{Level, Ui};
 
 /// What the daemon has taken up at its start. Another value takes effect only when it is started again.
-const AT_START: [&str; 9] = [
+const AT_START: [&str; 14] = [
     "node_id",
     "node_name",
     "conninfo",
@@ -20,6 +20,11 @@ const AT_START: [&str; 9] = [
     "failover",
     "failover_profile",
     "restart_timeout",
+    "on_clean_stop",
+    "failover_max_lag",
+    "rejoin_automatically",
+    "failover_validation_command",
+    "election_rerun_interval",
     "runtime_directory",
     "state_directory",
 ];
@@ -79,6 +84,11 @@ fn in_force(old: &Config, mut new: Config) -> Config {
     new.failover = old.failover;
     new.failover_profile = old.failover_profile;
     new.restart_timeout = old.restart_timeout;
+    new.on_clean_stop = old.on_clean_stop;
+    new.failover_max_lag.clone_from(&old.failover_max_lag);
+    new.rejoin_automatically = old.rejoin_automatically;
+    new.failover_validation_command.clone_from(&old.failover_validation_command);
+    new.election_rerun_interval = old.election_rerun_interval;
     new.runtime_directory.clone_from(&old.runtime_directory);
     new.state_directory.clone_from(&old.state_directory);
     new
