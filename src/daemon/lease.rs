@@ -104,6 +104,8 @@ pub struct Beginning {
     pub cluster_key: i32,
     /// What is asked of this node when it stands for election by itself.
     pub policy: Policy,
+    /// Where the WAL of the primary ended when the cluster was looked at last: timeline and position.
+    pub known_end: Option<(u32, u64)>,
     /// Which start of the daemon.
     pub incarnation: u16,
     /// Makes the waiting times of daemons differ.
@@ -172,6 +174,9 @@ pub async fn run(beginning: Beginning, channels: Channels) {
         now(),
     );
     driver.set_policy(beginning.policy);
+    if let Some(known) = beginning.known_end {
+        driver.set_known_end(known);
+    }
     let not_tried = driver.handle(now(), Input::CommandLock(CommandLock::NotTried));
     let mut lease = Lease {
         params: beginning.params,
@@ -300,7 +305,14 @@ impl Lease {
                 voters = voters.with(node);
                 data = if peer.has_data { data.with(node) } else { data };
             }
-            self.conninfos.insert(peer.id, peer.conninfo);
+            let before = self.conninfos.insert(peer.id, peer.conninfo.clone());
+            // A session leads to the server of before, whose vote is not that of this node any more.
+            if before.is_some_and(|before| before != peer.conninfo)
+                && let Some(node) = self.driver.place_of(peer.id)
+                && let Some(backend) = self.sessions.get(&node).map(|one| one.backend)
+            {
+                self.ended(node, backend);
+            }
         }
         self.handle(Input::Event(Event::Registered { data, voters }));
     }

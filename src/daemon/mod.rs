@@ -384,6 +384,7 @@ async fn begin(
                 most_lack: config.failover_max_lag.bytes,
                 validates: config.failover_validation_command.is_some(),
             },
+            known_end: known_end(context),
             incarnation: u16::try_from(daemons::random() & 0xffff).unwrap_or(1),
             random: daemons::random(),
             fencer: place,
@@ -518,6 +519,13 @@ async fn primary_identifier(context: &Context, rows: &[NodeRow]) -> Result<Strin
     }
     Err(Error::new(Exit::Connection, "no node with data responds")
         .detail("A witness learns from them which cluster it votes for."))
+}
+
+/// Where the WAL of the primary ended when the cluster was looked at last, as the saved topology has it.
+fn known_end(context: &Context) -> Option<(u32, u64)> {
+    let saved = crate::site::state_directory::saved_topology(context).ok()??;
+    let primaries = saved.nodes.iter().filter(|node| node.was_primary == Some(true));
+    primaries.filter_map(|node| Some((node.timeline?.0, node.wal_end?.0))).max()
 }
 
 /// Gives each node a place, and returns the members before a leader has recorded any.

@@ -289,13 +289,22 @@ impl<const N: usize> Driver<N> {
         self.known_end
     }
 
-    /// Gives the places free of nodes that are neither members nor among these.
+    /// Gives the places free of nodes that are neither members nor among these. One to which there is a session still keeps its place: a vote of
+    /// its server must not count as that of another one.
     pub fn keep_places(&mut self, of: &[NodeId]) {
-        for (node, id) in (0..).zip(&mut self.ids) {
-            if !of.contains(id) && !self.state.members.voters.has(node) && node != self.state.me {
-                *id = 0;
+        let places = (0..).zip(&mut self.ids).zip(&self.sessions).zip(&mut self.seen);
+        for (((node, id), session), seen) in places {
+            let is_closed = matches!(session, Session::Closed { .. });
+            let is_member = self.state.members.voters.has(node) || node == self.state.me;
+            if is_closed && !is_member && !of.contains(id) {
+                (*id, *seen) = (0, None);
             }
         }
+    }
+
+    /// Sets where the WAL of a primary was seen to end before this daemon was started.
+    pub const fn set_known_end(&mut self, known: Position) {
+        self.known_end = Some(known);
     }
 
     /// Sets the priority of the node at a place.

@@ -7,10 +7,11 @@
     reason = "in tests a panic is the report, and the bans protect the program, not its tests"
 )]
 
-use pgbaton_lease::driver::{Driver, Input, Output, Query, Reply, View};
+use pgbaton_lease::driver::{Driver, Input, Output, Policy, Query, Reply, View, Withheld};
 use pgbaton_lease::mailbox::{Request, Role, Saying, Status};
 use pgbaton_lease::{
-    Ask, Backend, Epoch, Event, Flag, Members, Node, Nodes, Profile, Server, Stage, State, Time, Version,
+    Ask, Backend, Epoch, Event, Flag, Lack, Members, Node, Nodes, Profile, Server, Stage, State, Time,
+    Version,
 };
 
 const INCARNATION: u16 = 77;
@@ -288,4 +289,97 @@ fn a_barred_node_is_cleared_by_the_armed_leader_that_holds_its_vote() {
         daemon.answer(1, true, held_by(pause, flag));
         assert_eq!(daemon.driver.state.flag == Flag::Active, cleared, "{pause:?} {flag:?}");
     }
+}
+
+#[test]
+fn a_session_to_a_node_that_is_no_member_any_more_is_ended_before_its_place_is_given_away() {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    daemon.driver.keep_places(&[1, 2]);
+    assert_eq!(daemon.driver.id_of(2), 3, "it is a member");
+    let two = Nodes::first(2);
+    let newer = Members { version: Version { timeline: 1, counter: 2 }, data: two, voters: two };
+    daemon.answer(1, true, View { members: newer, ..view() });
+    assert!(daemon.did.iter().any(|done| matches!(done, Output::Close(2, _))), "{:?}", daemon.did);
+    daemon.driver.keep_places(&[1, 2]);
+    assert_eq!(daemon.driver.id_of(2), 0);
+    assert_eq!(daemon.driver.place_of(9), Some(2));
+    // Nothing that was seen of the node before is taken for what the other one shows.
+    assert!(daemon.driver.last_seen(2).is_none());
+}
+
+/// A standby that has lost its primary, node 1, and is the best of those that are left.
+fn bereft(most_lack: Option<u64>) -> Daemon {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    daemon.driver.set_policy(Policy { most_lack, validates: false });
+    daemon.answer(0, true, View { in_recovery: false, end: 5000, silent: None, ..view() });
+    daemon.answer(1, true, view());
+    daemon.answer(2, true, View { end: 900, statuses: vec![status(3, Role::Follower, None)], ..view() });
+    daemon
+}
+
+fn is_left_alone(daemon: &mut Daemon) {
+    for _ in 0..12 {
+        daemon.pass(500);
+        while let Some((voter, backend, ..)) = daemon.asked.iter().find(|(voter, ..)| *voter != 0).cloned() {
+            let end = if voter == 1 { 1000 } else { 900 };
+            let line = if voter == 2 { vec![status(3, Role::Follower, None)] } else { Vec::new() };
+            daemon.asked.retain(|(asked, ..)| *asked != voter);
+            let view = View { end, silent: None, statuses: line, ..view() };
+            daemon.tell(Input::Replied(voter, backend, Reply { is_done: true, view }));
+        }
+    }
+}
+
+#[test]
+fn a_standby_that_lacks_more_than_it_may_does_not_stand_by_itself() {
+    let mut near = bereft(Some(4000));
+    is_left_alone(&mut near);
+    assert!(near.driver.state.candidacy.is_some() && near.driver.withheld().is_none());
+    let mut far = bereft(Some(3999));
+    is_left_alone(&mut far);
+    assert!(far.driver.state.candidacy.is_none());
+    assert_eq!(far.driver.withheld(), Some(Withheld::Lacks(Lack::Bytes(4000))));
+    // An operator may have it promoted all the same.
+    far.tell(Input::Ask(7, Ask::Candidate));
+    assert!(far.driver.state.candidacy.is_some());
+}
+
+#[test]
+fn a_standby_that_does_not_know_what_it_lacks_does_not_stand_by_itself() {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    daemon.driver.set_policy(Policy { most_lack: Some(u64::MAX), validates: false });
+    is_left_alone(&mut daemon);
+    assert_eq!(daemon.driver.withheld(), Some(Withheld::Lacks(Lack::Unknown)));
+    // It is known from before the start of the daemon.
+    daemon.driver.set_known_end((1, 1500));
+    is_left_alone(&mut daemon);
+    assert!(daemon.driver.state.candidacy.is_some());
+}
+
+#[test]
+fn a_candidacy_that_has_to_be_validated_waits_for_the_word() {
+    let mut daemon = bereft(None);
+    daemon.driver.set_policy(Policy { most_lack: None, validates: true });
+    is_left_alone(&mut daemon);
+    assert_eq!(daemon.driver.withheld(), Some(Withheld::Validation));
+    daemon.tell(Input::Validated(false, 60_000));
+    is_left_alone(&mut daemon);
+    assert!(daemon.driver.state.candidacy.is_none() && daemon.driver.withheld().is_none());
+    daemon.pass(60_000);
+    is_left_alone(&mut daemon);
+    daemon.tell(Input::Validated(true, 10_000));
+    assert!(daemon.driver.state.candidacy.is_some());
+}
+
+#[test]
+fn a_standby_without_a_receiver_is_not_taken_for_one_of_the_timeline_before() {
+    let mut daemon = Daemon::new(1, Server::Standby, None);
+    daemon.answer(1, true, View { timeline: 2, end: 2000, ..view() });
+    daemon.pass(500);
+    daemon.answer(1, true, View { timeline: 1, end: 2000, silent: None, ..view() });
+    assert_eq!(daemon.driver.last_seen(1).unwrap().1.timeline, 2);
+    // With less WAL it is another one than before.
+    daemon.pass(500);
+    daemon.answer(1, true, View { timeline: 1, end: 1000, silent: None, ..view() });
+    assert_eq!(daemon.driver.last_seen(1).unwrap().1.timeline, 1);
 }

@@ -56,8 +56,22 @@ impl<const N: usize> Driver<N> {
         }
     }
 
+    /// Ends the sessions to nodes that are no members any more.
+    fn leave_strangers(&mut self, now: Time, out: &mut Vec<Output>) {
+        let members = self.state.members.voters.with(self.state.me);
+        let strangers: Vec<Node> = (0..)
+            .zip(&self.sessions)
+            .filter(|(node, session)| !members.has(*node) && !matches!(session, Session::Closed { .. }))
+            .map(|(node, _)| node)
+            .collect();
+        for node in strangers {
+            self.close(node, now, out);
+        }
+    }
+
     /// Opens, asks, and gives up what does not answer.
     pub(super) fn work(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.leave_strangers(now, out);
         let voters: Vec<Node> = self.member_sessions().map(|(voter, _)| voter).collect();
         for voter in voters {
             let (patience, connect) = (self.patience(), self.params.connect);
