@@ -18,7 +18,7 @@ use crate::support::{
 const DELIBERATE: &[(&str, &str)] = &[
     // Checks and status.
     (
-        r#"(node|standby) check.*: \+ ["\t](Connection|Identity|Server version|Timeline|WAL replay|WAL retained by slots|Logical replication slots|Archiver|Settings waiting for a restart|Settings against the primary|Rewind|Replication logins|Clock|Free disk space|Unfinished operation|Role at the next start)["':]"#,
+        r#"(node|standby) check.*: \+ ["\t](Connection|Identity|Server version|Timeline|WAL replay|WAL retained by slots|Logical replication slots|Archiver|Settings waiting for a restart|Settings against the primary|Rewind|Replication logins|Clock|Free disk space|Unfinished operation|Role at the next start|Daemon)["':]"#,
         "checks that repmgr does not have come after its own",
     ),
     (
